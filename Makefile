@@ -1,0 +1,28 @@
+# make demo: train on built-in scenes for some minutes, then fuse a pair never seen. make test: the whole suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A GPU machine is one whose driver answers.
+REQUIREMENTS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
+
+.PHONY: demo test lint clean
+
+$(BIN)/.installed: requirements.txt requirements-cpu.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS) -r requirements-dev.txt
+	touch $@
+
+demo: $(BIN)/.installed
+	@test -d demo/run || $(BIN)/python train.py --task meie --preset quick --out demo/run
+	@test -d demo/pair || $(BIN)/python -m refusion_jax.data.scenes --task meie --seed 2026 --count 1 --size 384x512 --out demo/pair
+	@$(BIN)/python fuse.py --ckpt demo/run --pair demo/pair/*/*_A.png demo/pair/*/*_B.png --out demo/fused.png --maps
+	@echo "the fused picture: demo/fused.png (its sources: demo/pair; training previews: demo/run/previews)"
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest -q
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,110 @@
+"""Orbax checkpoints: RUN/checkpoints/STEP/ with params (F, R, P), optimizers, and info (step, config, data streams)."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from refusion_jax.errors import InputError
+from refusion_jax.training.steps import TrainState
+
+FOLDER = "checkpoints"
+
+
+def open_manager(run: Path, keep: int) -> ocp.CheckpointManager:
+    """Orbax's manager over RUN/checkpoints: writes to a temporary folder, renames when whole, keeps the last `keep`."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save at warning level
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager((run / FOLDER).absolute(), options=options)
+
+
+def _trees(state: TrainState) -> tuple[dict, dict]:
+    params = {"F": state.params_f, "R": state.params_r, "P": state.params_p}
+    return params, {"F": state.opt_f, "R": state.opt_r, "P": state.opt_p}
+
+
+def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]) -> int:
+    """Writes a checkpoint of the state, if there is none of its step yet. Returns the step.
+
+    info: JSON-able; the config and the streams' positions. A write that fails (full disk, no permission) is an
+    InputError; the checkpoints before it stay.
+    """
+    step = int(state.step)
+    if step in manager.all_steps():
+        return step
+    params, optimizers = jax.device_get(_trees(state))
+    arguments = ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        optimizers=ocp.args.StandardSave(optimizers),
+        info=ocp.args.JsonSave({**info, "step": step}),
+    )
+    try:
+        manager.save(step, args=arguments, force=True)
+        manager.wait_until_finished()
+    except Exception as error:  # the layers below raise OSError, ValueError or their own types for a full disk
+        last = manager.latest_step()
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"cannot write the checkpoint of step {step} under {manager.directory}: {reason}; free space or choose "
+            f"another folder, then --resume continues from {'the start' if last is None else f'step {last}'}"
+        ) from error
+    return step
+
+
+def restore(manager: ocp.CheckpointManager, template: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    """(state, info) of the newest checkpoint, or None when there is none. `template` gives structure and shapes."""
+    step = manager.latest_step()
+    if step is None:
+        return None
+    params, optimizers = jax.tree.map(ocp.utils.to_shape_dtype_struct, _trees(template))
+    try:
+        found = manager.restore(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardRestore(params),
+                optimizers=ocp.args.StandardRestore(optimizers),
+                info=ocp.args.JsonRestore(),
+            ),
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"cannot read the checkpoint {manager.directory}/{step}: {reason}; "
+            "delete that folder to continue from the one before"
+        ) from error
+    params, optimizers = found["params"], found["optimizers"]
+    state = TrainState(
+        step=jax.numpy.asarray(found["info"]["step"], jax.numpy.int32),
+        params_f=params["F"], params_r=params["R"], params_p=params["P"],
+        opt_f=optimizers["F"], opt_r=optimizers["R"], opt_p=optimizers["P"],
+    )  # fmt: skip
+    return state, found["info"]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one checkpoint (RUN/checkpoints/STEP)."""
+    return (path / "params").is_dir() and (path / "info").is_dir()
+
+
+def newest(run: Path) -> Path | None:
+    """The newest complete checkpoint folder of a run, or None."""
+    folder = run / FOLDER
+    steps = [p for p in folder.iterdir() if p.name.isdigit() and is_checkpoint(p)] if folder.is_dir() else []
+    return max(steps, key=lambda p: int(p.name), default=None)
+
+
+def read_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """({"F","R","P"} trees of NumPy arrays, info) of one checkpoint folder."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore((path / "info").absolute())
+        params = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore((path / "params").absolute())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: not a readable checkpoint: {reason}; use another one") from error
+    return jax.tree.map(np.asarray, params), info

@@ -1,0 +1,1 @@
+"""The commands: parse the arguments, call the library, print one clear line when the input is bad."""

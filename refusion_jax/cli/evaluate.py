@@ -1,0 +1,130 @@
+"""evaluate.py and refusion-evaluate: score checkpoints and folders of fused images on pairs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from refusion_jax.cli.common import run_command
+from refusion_jax.data.pairs import find_pairs
+from refusion_jax.errors import InputError
+from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, reports
+from refusion_jax.evaluation.methods import unique_names
+from refusion_jax.metrics import protocol_metrics
+from refusion_jax.metrics.protocols import task_metrics, task_name
+from refusion_jax.paper_tables import load_table
+
+
+class _InOrder(argparse.Action):
+    """Collects --ckpt and --fused in one list, so that methods keep the order of the command line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.methods = [*(namespace.methods or []), *((self.metavar, value) for value in values)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description="Score fused images. Every pair of --data is fused by each --ckpt, or its fused image is "
+        "read from each --fused folder; prints a table and writes it with per-image values to --out.",
+    )
+    p.add_argument("--data", required=True, metavar="DIR", help="folder of pairs")
+    p.add_argument("--ckpt", dest="methods", nargs="+", action=_InOrder, metavar="CKPT",
+                   help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row")  # fmt: skip
+    p.add_argument("--fused", dest="methods", nargs="+", action=_InOrder, metavar="DIR",
+                   help="folders of fused images named as the pairs; NAME=DIR names a row")  # fmt: skip
+    p.add_argument(
+        "--task", help="ivif, mif, mfif or meie (meif means meie): the paper's six metrics of that task"
+    )
+    p.add_argument("--protocol", default="paper", help="whose definitions: paper (default), cddfuse or mefb")
+    p.add_argument("--metrics", nargs="+", metavar="M",
+                   help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF")  # fmt: skip
+    p.add_argument("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
+    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
+    p.add_argument("--range", choices=["minmax", "clip"], default="minmax",
+                   help="of what --ckpt fuses: minmax (default) as the paper, or clip")  # fmt: skip
+    p.add_argument("--compare-paper", metavar="TABLE",
+                   help='put the paper\'s row beside ours, such as "Table 3 Lytro"')  # fmt: skip
+    return p
+
+
+def split_name(text: str) -> tuple[str | None, Path]:
+    """(NAME, PATH) of NAME=PATH; (None, PATH) of a plain path, also of one that exists and has '=' in it."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return None, Path(text)
+    if not name or not path:
+        raise InputError(f"expected NAME=PATH or a path, got {text!r}")
+    return name, Path(path)
+
+
+def load_methods(arguments, pairs) -> list[Method]:
+    """The methods in the order given. Folders are checked first: loading checkpoints takes longer."""
+    kinds = [kind for kind, _ in arguments.methods]
+    given = [split_name(text) for _, text in arguments.methods]
+    names = unique_names([path for _, path in given], [name for name, _ in given])
+    methods: dict[int, Method] = {}
+    for i, (kind, (_, path)) in enumerate(zip(kinds, given, strict=True)):
+        if kind == "DIR":
+            methods[i] = folder_method(names[i], path, pairs)
+    if "CKPT" in kinds:
+        from refusion_jax.compiling import enable_cache
+
+        enable_cache()
+    for i, (kind, (_, path)) in enumerate(zip(kinds, given, strict=True)):
+        if kind == "CKPT":
+            methods[i] = checkpoint_method(names[i], path, arguments.range)
+    return [methods[i] for i in range(len(kinds))]
+
+
+def run(arguments) -> int:
+    """Scores, prints and writes; returns 0."""
+    if not arguments.methods:
+        raise InputError("nothing to score: give --ckpt CKPT ... or --fused DIR ...")
+    task = task_name(arguments.task) if arguments.task else None
+    names = arguments.metrics or (task_metrics(task, arguments.protocol) if task else None)
+    chosen = protocol_metrics(arguments.protocol, names)
+    table = load_table(arguments.compare_paper) if arguments.compare_paper else None
+    if table is not None:
+        reports.shared_metrics(chosen, table)
+    folder = Path(arguments.data)
+    pairs = find_pairs(folder, task)
+    methods = load_methods(arguments, pairs)
+    # Without --task, checkpoints of one task tell in which order its sources count.
+    trained = {method.task for method in methods if method.task}
+    data = describe_data(folder, task or (trained.pop() if len(trained) == 1 else None), pairs)
+
+    out = Path(arguments.out) if arguments.out else Path("results") / (folder.resolve().name or "data")
+    for name in (reports.SUMMARY, reports.MARKDOWN, reports.LATEX):
+        # Of an earlier run: should this one fail, its rows must not lie beside another's summary.
+        (out / name).unlink(missing_ok=True)
+
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 10
+    with tqdm(
+        total=len(methods) * len(pairs), unit="pair", mininterval=interval, delay=1, dynamic_ncols=True
+    ) as bar:
+
+        def progress(method: str, pair: str) -> None:
+            bar.set_description_str(method, refresh=False)
+            bar.update()
+
+        evaluation = evaluate(
+            data, methods, arguments.protocol, [m.name for m in chosen],
+            table=out / reports.PER_IMAGE, workers=arguments.workers, progress=progress,
+        )  # fmt: skip
+    print(reports.as_text(evaluation, table))
+    written = reports.write_reports(out, evaluation, table)
+    print("wrote " + ", ".join(str(path) for path in [out / reports.PER_IMAGE, *written]))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    arguments = parser().parse_args(argv)
+    return run_command(lambda: run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

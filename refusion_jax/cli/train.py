@@ -1,0 +1,145 @@
+"""train.py and refusion-train: train F, R and P on a folder of pairs or on the built-in scenes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from refusion_jax.cli.common import run_command
+from refusion_jax.errors import InputError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes F's loss.")
+    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); with --resume it may be left out")
+    p.add_argument("--data", metavar="DIR", help="folder of pairs; without it the built-in scenes are used")
+    p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
+    p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores")
+    p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value",
+                   help="change one setting; may be given several times")  # fmt: skip
+    p.add_argument("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
+    p.add_argument("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
+    p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    return p
+
+
+# What may differ between a run and its continuation: how long, how fast, and what is written; not what is trained.
+MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "checkpoint.", "data.cache_mib", "data.dir")
+
+
+def resumed_config(run: Path, arguments):
+    """The run's own config.toml with the changes a continuation may make; InputError on any other."""
+    from refusion_jax import config
+
+    saved = config.load(run / "config.toml")
+    flat = dict(map(config.parse_assignment, arguments.assignments))
+    if arguments.data is not None:
+        flat["data.dir"] = str(Path(arguments.data).resolve())
+    for name in ("task", "preset", "seed"):
+        if (value := getattr(arguments, name)) is not None:
+            flat[name] = config.task_name(value) if name == "task" else value
+    new = config.override(saved, flat, "--set")
+    config.check(new)
+    before, after = config.flatten(config.to_dict(saved), "saved"), config.flatten(config.to_dict(new), "new")
+    for key, value in after.items():
+        if value != before[key] and not key.startswith(MAY_CHANGE):
+            raise InputError(
+                f"{run} was trained with {key} = {before[key]!r}, which a continuation cannot change to {value!r}; "
+                "leave it out, or start a new run with another --out"
+            )
+    return new
+
+
+def load_data(config):
+    """The training data a configuration names."""
+    from refusion_jax.data import sources
+
+    data = config.data
+    if data.dir:
+        return sources.from_folder(
+            Path(data.dir), config.task, crop=data.crop, validation_every=data.validation_every,
+            exclude=data.exclude, cache_mib=data.cache_mib,
+        )  # fmt: skip
+    return sources.built_in(
+        config.task, config.seed, data.scenes, data.scene_size, crop=data.crop, validation_every=data.validation_every
+    )
+
+
+def run(arguments) -> int:
+    """Trains; returns the exit status: 0 done or at the time limit, 128 + signal when stopped by one."""
+    from refusion_jax import config as configuration
+
+    if arguments.max_minutes is not None and not arguments.max_minutes > 0:
+        raise InputError(f"--max-minutes must be greater than 0, got {arguments.max_minutes:g}")
+    if arguments.task is None and not arguments.resume:
+        raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
+    preset = arguments.preset or "paper"
+    if arguments.out:
+        out = Path(arguments.out)
+    elif arguments.task is None:
+        raise InputError("--resume needs --task or --out to know which run to continue")
+    else:
+        task = configuration.task_name(arguments.task)
+        out = Path("runs") / (task if preset == "paper" else f"{task}-{preset}")
+    going_on = arguments.resume and (out / "config.toml").exists()
+    if arguments.resume and not going_on and out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not a run directory (no config.toml in it); nothing to resume")
+    if arguments.resume and not out.exists():
+        raise InputError(f"{out} does not exist, so there is nothing to resume; leave out --resume to start a run")
+    if going_on:
+        config = resumed_config(out, arguments)
+    else:
+        if arguments.task is None:
+            raise InputError(f"{out} holds no run yet; give --task to start one")
+        top = {}
+        if arguments.data is not None:
+            top["data.dir"] = str(Path(arguments.data).resolve())
+        if arguments.seed is not None:
+            top["seed"] = arguments.seed
+        config = configuration.resolve(arguments.task, preset, arguments.assignments, **top)
+
+    data = load_data(config)
+    from refusion_jax.compiling import enable_cache
+    from refusion_jax.training import loop
+
+    if going_on:
+        loop.check_same_data(out, data)
+        loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
+    else:
+        loop.create_run(out, config, data)
+    enable_cache()
+    note(config, data, out)
+    outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
+    if outcome.finished:
+        print(f"done: {outcome.step} steps in {out}\nfuse with: python fuse.py --ckpt {out} --pair A B")
+        return 0
+    print(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {out}")
+    return 128 + outcome.signal if outcome.signal else 0
+
+
+def note(config, data, out: Path) -> None:
+    """Says what is about to be trained, on what, with what."""
+    import jax
+
+    device = jax.devices()[0]
+    train = config.train
+    if not config.data.dir:
+        print("no --data given: training on the built-in scenes")
+    print(f"task {config.task}, preset {config.preset}, {data.description}")
+    print(
+        f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
+        f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {device.platform} ({device.device_kind})"
+    )
+    if config.meta.first_order:
+        print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
+    print(f"run directory {out}", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    arguments = parser().parse_args(argv)
+    return run_command(lambda: run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Image pairs: folders, built-in scenes, the input pipeline."""

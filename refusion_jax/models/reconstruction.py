@@ -1,0 +1,42 @@
+"""R, the source reconstruction network: both sources back from the fused image (paper, Section 3.1).
+
+The paper gives no layer list; ours is two independent branches of F's own parts (see README, "What differs").
+"""
+
+import jax
+from flax import linen as nn
+
+from refusion_jax.models.blocks import Conv3x3, Stage
+
+
+class ReconstructionBranch(nn.Module):
+    """One source from the fused image. (B,H,W,1) -> (B,H,W,1) in (0,1)."""
+
+    width: int
+    heads: int
+    blocks: int
+    expansion: int
+
+    @nn.compact
+    def __call__(self, fused):
+        x = Conv3x3(self.width, name="project_in")(fused)
+        x = Stage(self.blocks, self.heads, self.expansion, name="body")(x)
+        x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)
+        return nn.sigmoid(Conv3x3(1, name="project_out_1")(x))
+
+
+class ReconstructionNet(nn.Module):
+    """R(If) = (Ia_hat, Ib_hat). The fused luma (B,H,W,1) in [0,1] -> two (B,H,W,1) in (0,1)."""
+
+    width: int = 16
+    heads: int = 8
+    blocks: int = 2
+    expansion: int = 2
+
+    @nn.compact
+    def __call__(self, fused: jax.Array) -> tuple[jax.Array, jax.Array]:
+        size = (self.width, self.heads, self.blocks, self.expansion)
+        return (
+            ReconstructionBranch(*size, name="source_a")(fused),
+            ReconstructionBranch(*size, name="source_b")(fused),
+        )

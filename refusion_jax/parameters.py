@@ -1,0 +1,54 @@
+"""Parameter trees as flat, named tensors: naming, counting, and the check against what an architecture expects."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from refusion_jax.errors import InputError
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """Nested dict of arrays -> {"encoder1/0/...": array}."""
+    return {k: np.asarray(x) for k, x in traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+def unflatten(flat: dict[str, Any]) -> Any:
+    """The inverse of flatten."""
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def count(tree: Any) -> int:
+    """Number of scalars in a tree."""
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def _few(names) -> str:
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def check_architecture(expected: Any, found: dict[str, np.ndarray], origin: str) -> None:
+    """InputError listing missing, extra and mis-shaped parameters of `found` (flat) against `expected` (a tree)."""
+    shapes = {k: tuple(x.shape) for k, x in traverse_util.flatten_dict(expected, sep="/").items()}
+    problems = []
+    if missing := shapes.keys() - found.keys():
+        problems.append(f"missing {_few(missing)}")
+    if extra := found.keys() - shapes.keys():
+        problems.append(f"extra {_few(extra)}")
+    odd = [
+        f"{k} {tuple(found[k].shape)} instead of {shapes[k]}"
+        for k in shapes.keys() & found.keys()
+        if tuple(found[k].shape) != shapes[k]
+    ]
+    if odd:
+        problems.append(f"mis-shaped {_few(odd)}")
+    if problems:
+        raise InputError(
+            f"{origin}: a checkpoint of another architecture ({'; '.join(problems)}); "
+            "use the code or the configuration it was made with"
+        )
+    bad = [k for k, x in found.items() if not np.all(np.isfinite(x))]
+    if bad:
+        raise InputError(f"{origin}: parameters must be finite, but {_few(bad)} hold NaN or infinity")

@@ -1,0 +1,30 @@
+"""The health of P: numbers that show whether its maps carry information, hover at equality or have collapsed."""
+
+import jax
+import jax.numpy as jnp
+
+from refusion_jax.losses import sobel
+
+
+def proposal_health(w: jax.Array, v: jax.Array, a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
+    """Scalars in [0,1] from the weights w, v (B,H,W,2) and the sources a, b (B,H,W,1).
+
+    w_imbalance, v_imbalance: mean |w_a - w_b|, |v_a - v_b|; 1 = collapsed onto one source everywhere.
+    w_spread, v_spread: standard deviation of w_a, v_a over all pixels; 0 = a constant map.
+    w_brighter: mean w of the brighter source; far from 0.5 = a bias in brightness.
+    v_sharper: how often v favours the source with the larger Sobel gradient (|gx|+|gy|, kernel/8), among pixels where
+    the two differ by more than 0.01; 0.5 = no better than chance.
+    """
+    sharper = (sobel(a, scale=1 / 8) - sobel(b, scale=1 / 8))[..., 0]
+    brighter = (a - b)[..., 0]
+    counted = jnp.abs(sharper) > 0.01
+    agrees = (v[..., 0] > v[..., 1]) == (sharper > 0)
+    share = jnp.sum(counted & agrees) / jnp.maximum(jnp.sum(counted), 1)
+    return {
+        "w_imbalance": jnp.mean(jnp.abs(w[..., 0] - w[..., 1])),
+        "v_imbalance": jnp.mean(jnp.abs(v[..., 0] - v[..., 1])),
+        "w_spread": jnp.std(w[..., 0]),
+        "v_spread": jnp.std(v[..., 0]),
+        "w_brighter": jnp.mean(jnp.where(brighter > 0, w[..., 0], w[..., 1])),
+        "v_sharper": jnp.where(jnp.any(counted), share, 0.5),
+    }

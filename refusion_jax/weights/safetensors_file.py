@@ -1,0 +1,41 @@
+"""Our own weights files: the parameter trees and what they belong to, as one .safetensors file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from refusion_jax import parameters
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import write_bytes
+
+FORMAT = "refusion_jax 1"
+
+
+def write_safetensors(path: Path, trees: dict[str, Any], info: dict[str, Any]) -> None:
+    """{"F","R","P"} trees and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically."""
+    flat = {f"{net}/{k}": x for net, tree in trees.items() for k, x in parameters.flatten(tree).items()}
+    flat = {k: np.ascontiguousarray(x) for k, x in flat.items()}
+    blob = safetensors.numpy.save(flat, {"format": FORMAT, "info": json.dumps(info, sort_keys=True)})
+    write_bytes(path, blob)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trees by network name, info) of a file made by write_safetensors."""
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            flat = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
+        info = json.loads(metadata.get("info", "{}"))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a readable .safetensors file: {' '.join(str(error).split())}") from None
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path}: expected weights of the format {FORMAT!r}, got {metadata.get('format')!r}")
+    trees: dict[str, dict] = {}
+    for key, x in flat.items():
+        net, _, name = key.partition("/")
+        trees.setdefault(net, {})[name] = x
+    return {net: parameters.unflatten(tree) for net, tree in trees.items()}, info

@@ -1,0 +1,32 @@
+"""Shared fixtures: where the reference data lies (tests that need it skip where it is absent)."""
+
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+SHARED = REPO.parent / "shared"
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        pytest.skip(f"reference data not here: {path.relative_to(REPO.parent)}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout's root."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Released weights, test pairs and golden outputs."""
+    return _folder(SHARED / "reference")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real pairs: ivif/, mif/, mfif/, meie/."""
+    return _folder(SHARED / "data")
