@@ -101,7 +101,7 @@ def inner_update(
 ):
     """Eq. 7 and 8: F' and R' after `steps` explicit SGD steps on the meta-train batch.
 
-    F' remembers how it depends on P (through w, v). R takes F's image as given: L_r never reaches F here.
+    F' remembers how it depends on P (through w, v). R learns from F's image; L_r never updates F here.
     first_order: the inner gradient counts as a constant, MAML's first-order approximation. P enters L_r through that
     gradient alone, so P's meta-gradient is then exactly zero: a control that leaves P as it was initialised.
     Returns (F', R', InnerReport of the first step).
@@ -110,9 +110,9 @@ def inner_update(
     report = None
     for _ in range(steps):
         grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params_f, networks, batch, w, v, loss)
-        grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(
-            params_r, networks, jax.lax.stop_gradient(fused), batch, loss
-        )
+        # A gradient in R's parameters alone: L_r does not update F. From the second step on F's image, and so R',
+        # depends on P; that path belongs to the derivative of Eq. 9 and is kept.
+        grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params_r, networks, fused, batch, loss)
         if first_order:
             grad_f = jax.lax.stop_gradient(grad_f)
         if report is None:

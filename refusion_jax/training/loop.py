@@ -225,7 +225,9 @@ class Trainer:
         return plots.preview(rows, f"{self.config.task}, step {self.step}")
 
 
-def train(run: Path, config: Config, data: TrainingData, *, max_minutes: float | None = None, bar: bool = True) -> Outcome:
+def train(
+    run: Path, config: Config, data: TrainingData, *, max_minutes: float | None = None, bar: bool = True
+) -> Outcome:
     """Trains in an existing run directory from its newest checkpoint (or from the start) to the end of the schedule.
 
     Writes checkpoints, metrics.jsonl, TensorBoard events and previews as it goes. SIGINT, SIGTERM and max_minutes end

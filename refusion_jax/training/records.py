@@ -54,7 +54,8 @@ class Recorder:
                 for name, value in values.items():
                     self._board.add_scalar(f"{head['phase']}/{name}", value, step)
         except OSError as error:
-            raise InputError(f"cannot write {self._run / METRICS}: {error.strerror}; what was written is kept") from None
+            reason = error.strerror or error
+            raise InputError(f"cannot write {self._run / METRICS}: {reason}; what was written is kept") from None
 
     def picture(self, step: int, epoch: int, image: np.ndarray) -> Path:
         """A preview picture, (H,W,3) uint8: RUN/previews/epoch_NNNN.png and TensorBoard. Returns the path."""

@@ -28,9 +28,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def write_pairs(
-    task: str, out: Path, count: int, seed: int, size: tuple[int, int], start: int = 0
-) -> list[Path]:
+def write_pairs(task: str, out: Path, count: int, seed: int, size: tuple[int, int], start: int = 0) -> list[Path]:
     """Write ``count`` pairs from index ``start`` and return the files. InputError if one exists already."""
     task = task_name(task)
     if count < 1:
@@ -66,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="index of the first pair (default 0)")
     options = parser.parse_args(arguments)
     try:
-        write_pairs(
-            options.task, options.out, options.count, options.seed, parse_size(options.size), options.start
-        )
+        write_pairs(options.task, options.out, options.count, options.seed, parse_size(options.size), options.start)
         task = task_name(options.task)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -71,9 +71,7 @@ def _high_axial(section, brain, rx, ry, level, atrophy):
         for side in (-1, 1):
             skew = 1.0 + side * rng.normal(0, 0.08)
             if level < 0.62:
-                front = section.stroke(
-                    [(side * 0.035, 0.14), (side * 0.1 * skew, 0.3)], [0.024 * swell, 0.045 * swell]
-                )
+                front = section.stroke([(side * 0.035, 0.14), (side * 0.1 * skew, 0.3)], [0.024 * swell, 0.045 * swell])
                 back = section.stroke(
                     [(side * 0.08, -0.24), (side * 0.2 * skew, -0.36), (side * 0.22 * skew, -0.52)],
                     [0.02 * swell, 0.055 * swell, 0.02 * swell],
@@ -103,9 +101,7 @@ def _low_axial(section, brain, rx, ry, atrophy):
         section.lay("scalp", section.cover(section.ellipse(side * 0.27, 0.5 * ry, 0.17, 0.3, side * -0.3)))
         section.lay(
             "muscle",
-            section.cover(
-                section.stroke([(side * 0.29, 0.58 * ry), (side * 0.14, 0.33 * ry)], [0.022, 0.015])
-            ),
+            section.cover(section.stroke([(side * 0.29, 0.58 * ry), (side * 0.14, 0.33 * ry)], [0.022, 0.015])),
         )
         section.lay("muscle", section.cover(eye - 0.015))
         section.lay("vitreous", section.cover(eye))
@@ -143,9 +139,7 @@ def _low_axial(section, brain, rx, ry, atrophy):
         * float(rng.uniform(75, 105))
     )
     rim = smoothstep(0.16, 0.02, -cerebellum)
-    section.lay(
-        "grey", section.cover(cerebellum) * np.clip(smoothstep(-0.5, 0.4, leaves) * (0.55 + 0.5 * rim), 0, 1)
-    )
+    section.lay("grey", section.cover(cerebellum) * np.clip(smoothstep(-0.5, 0.4, leaves) * (0.55 + 0.5 * rim), 0, 1))
     section.lay("csf", section.cover(cerebellum) * smoothstep(0.85, 1.0, leaves) * rim * 0.8)
     section.lay(
         "grey",
@@ -207,9 +201,7 @@ def coronal(section):
         section.lay("csf", section.cover(line) * inside)
         section.lay("nuclei", section.cover(section.ellipse(side * 0.11, -0.02, 0.09, 0.1)))
         section.lay("nuclei", section.cover(section.ellipse(side * 0.26, 0.0, 0.07, 0.12, side * 0.3)))
-        section.lay(
-            "nuclei", section.cover(section.ellipse(side * 0.35, -0.3, 0.09, 0.06, side * 0.4)) * inside
-        )
+        section.lay("nuclei", section.cover(section.ellipse(side * 0.35, -0.3, 0.09, 0.06, side * 0.4)) * inside)
         horn = section.stroke(
             [(side * 0.025, 0.18), (side * (0.13 + 0.04 * atrophy), 0.22)], [0.02, 0.03 + 0.04 * atrophy]
         )
@@ -233,9 +225,7 @@ def sagittal(section):
     )
     head = np.minimum(
         head,
-        np.maximum(
-            np.maximum(-section.x - 0.8 - 0.05 * np.sin(section.y * 14.0), section.x - 0.45), section.y - 0.0
-        ),
+        np.maximum(np.maximum(-section.x - 0.8 - 0.05 * np.sin(section.y * 14.0), section.x - 0.45), section.y - 0.0),
     )
     inner = shells(section, head, rng.uniform(0.045, 0.075), rng.uniform(0.05, 0.08))
     atrophy = rng.uniform(0, 1) ** 2
@@ -244,9 +234,7 @@ def sagittal(section):
     section.lay("muscle", below)
     section.lay("scalp", below * smoothstep(0.0, 0.8, section.noise(1.2, low=0.8, high=6.0)))
     section.lay("skull", below * smoothstep(0.8, 1.3, section.noise(1.0, low=1.0, high=8.0)))
-    airway = section.stroke(
-        [(-0.55, -0.45), (-0.1, -0.42), (0.02, -0.6), (0.04, -1.2)], [0.08, 0.07, 0.05, 0.05]
-    )
+    airway = section.stroke([(-0.55, -0.45), (-0.1, -0.42), (0.02, -0.6), (0.04, -1.2)], [0.08, 0.07, 0.05, 0.05])
     sinus = section.ellipse(-0.78, 0.05, 0.05, 0.09)
     for name in section.share:
         section.share[name] = section.share[name] * (
@@ -274,14 +262,10 @@ def sagittal(section):
     section.lay("white", section.cover(section.stroke(arch, [0.035, 0.045, 0.032, 0.034, 0.055])))
     section.lay(
         "csf",
-        section.cover(
-            section.stroke([(-0.22, 0.1), (0.05, 0.14)], [0.05 + 0.03 * atrophy, 0.05 + 0.02 * atrophy])
-        ),
+        section.cover(section.stroke([(-0.22, 0.1), (0.05, 0.14)], [0.05 + 0.03 * atrophy, 0.05 + 0.02 * atrophy])),
     )
     section.lay("nuclei", section.cover(section.ellipse(0.0, 0.02, 0.15, 0.1)))
-    stem = section.stroke(
-        [(0.06, -0.08), (0.03, -0.3), (0.12, -0.52), (0.16, -1.2)], [0.07, 0.12, 0.075, 0.05]
-    )
+    stem = section.stroke([(0.06, -0.08), (0.03, -0.3), (0.12, -0.52), (0.16, -1.2)], [0.07, 0.12, 0.075, 0.05])
     section.lay("csf", section.cover(stem - 0.05))
     section.lay("white", section.cover(stem))
     cerebellum = section.ellipse(0.36, -0.36, 0.26, 0.19, -0.3)
@@ -291,7 +275,5 @@ def sagittal(section):
         + 2.0 * section.noise(1.5, low=1.0, high=6.0)
     )
     section.lay("white", section.cover(cerebellum + 0.03) * smoothstep(0.3, 0.8, spokes))
-    section.lay(
-        "csf", section.cover(cerebellum) * smoothstep(0.9, 1.0, -spokes) * smoothstep(0.09, 0.0, -cerebellum)
-    )
+    section.lay("csf", section.cover(cerebellum) * smoothstep(0.9, 1.0, -spokes) * smoothstep(0.09, 0.0, -cerebellum))
     section.lay("csf", section.cover(section.ellipse(0.15, -0.3, 0.03, 0.05, 0.4)))

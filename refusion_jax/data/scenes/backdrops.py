@@ -49,9 +49,7 @@ def table(world, rng, far, contacts):
         albedo = [float(stone[c]) * (1 + 0.25 * speck + 0.14 * grit) for c in range(3)]
     for x, z, r in contacts:
         away = ((s - float(x)) / float(r)) ** 2 + ((t - float(z)) / float(0.7 * r)) ** 2
-        lean = ((s - float(x) - 0.5 * float(r)) / float(1.6 * r)) ** 2 + (
-            (t - float(z)) / float(0.6 * r)
-        ) ** 2
+        lean = ((s - float(x) - 0.5 * float(r)) / float(1.6 * r)) ** 2 + ((t - float(z)) / float(0.6 * r)) ** 2
         press = (1.0 - 0.65 * np.exp(-away)) * (1.0 - 0.45 * np.exp(-lean))
         albedo = [a * press for a in albedo]
     world.paint(patch.rows, patch.cols, patch.alpha, world.radiance((0, 1, 0), albedo, patch.z, None, 1.0))
@@ -59,9 +57,7 @@ def table(world, rng, far, contacts):
 
 def wall(world, rng, depth):
     """What stands behind: brick, wallpaper, boards, posters on a wall, a shelf of books, a page of text."""
-    patch = plane_patch(
-        world.view, (0, -3, depth), (1, 0, 0), (0, 1, 0), [(-60, -20), (60, -20), (60, 60), (-60, 60)]
-    )
+    patch = plane_patch(world.view, (0, -3, depth), (1, 0, 0), (0, 1, 0), [(-60, -20), (60, -20), (60, 60), (-60, 60)])
     style, shift, colour = rng.random(), float(rng.random()), wall_paint(rng)
     if patch is None:
         return
@@ -74,9 +70,7 @@ def wall(world, rng, depth):
     if style < 0.2:
         share, row, column = brick(s, t, foot, 1.0, 0.32, 0.05)
         vary = 1.0 + 0.5 * pick(table_[0], row, column) - 0.25 + 0.12 * fine
-        albedo = [
-            mix(0.4 + 0.04 * fine, float((0.5, 0.24, 0.16)[c]) * (vary + 0.1 * fine), share) for c in range(3)
-        ]
+        albedo = [mix(0.4 + 0.04 * fine, float((0.5, 0.24, 0.16)[c]) * (vary + 0.1 * fine), share) for c in range(3)]
     elif style < 0.4:  # books
         row = np.floor(t / 1.3)
         column = np.floor(s / 0.2)

@@ -65,16 +65,14 @@ def facade(world, patch, normal, look, height, shops=False, occlusion=1.0, shado
     facing = float(np.dot(normal, world.sun_direction)) > 0.0 and world.sun.max() > 0.0
     if shadow is None:
         shadow = (
-            world.sunlit([p + 0.05 * float(n) for p, n in zip(patch.point, normal, strict=True)])
-            if facing
-            else 0.0
+            world.sunlit([p + 0.05 * float(n) for p, n in zip(patch.point, normal, strict=True)]) if facing else 0.0
         )
     footprint = np.maximum(ds, dt)
-    coarse = lookup(grain(1.2), s * 0.06 + look.shift, t * 0.06, footprint * 0.06)[0]
+    usual = float(footprint.mean())  # good enough for what varies slowly
+    coarse = lookup(grain(1.2), s * 0.06 + look.shift, t * 0.06, usual * 0.06)[0]
     fine = lookup(grain(0.6), s * 0.5 + look.shift, t * 0.5, footprint * 0.5)[0]
-    stain = lookup(grain(1.0, 6), t * 0.02, s * 0.12 + look.shift, footprint * 0.1)[
-        0
-    ]  # streaks that run down
+    # streaks that run down
+    stain = lookup(grain(1.0, 6), t * 0.02, s * 0.12 + look.shift, usual * 0.1)[0]
     tone = 1.0 + 0.07 * coarse + 0.08 * fine + 0.05 * stain
     albedo = [look.colour[c] * tone for c in range(3)]
     if look.wall == "brick":
@@ -86,9 +84,7 @@ def facade(world, patch, normal, look, height, shops=False, occlusion=1.0, shado
         groove = pulse(t / 0.16, 0.1, dt / 0.16)
         albedo = [a * (1.0 - 0.5 * groove) for a in albedo]
     elif look.wall == "concrete":
-        joint = np.maximum(
-            pulse(s / look.bay, 0.015, ds / look.bay), pulse(t / look.floor, 0.015, dt / look.floor)
-        )
+        joint = np.maximum(pulse(s / look.bay, 0.015, ds / look.bay), pulse(t / look.floor, 0.015, dt / look.floor))
         albedo = [a * (1.0 - 0.5 * joint) for a in albedo]
     soil = 1.0 - 0.3 * np.exp(-np.maximum(t, 0.0) / 0.8)
     albedo = [a * soil for a in albedo]
@@ -125,10 +121,7 @@ def facade(world, patch, normal, look, height, shops=False, occlusion=1.0, shado
     # a few panes throw the sun back
     third = pick(look.table, row + 77, column + 5)
     glint = (
-        (third > 0.985)
-        * 25.0
-        * np.exp(-(((inside - third * 60.0 % 1.0) / 0.12) ** 2))
-        * float(world.sun.max() > 0.2)
+        (third > 0.985) * 25.0 * np.exp(-(((inside - third * 60.0 % 1.0) / 0.12) ** 2)) * float(world.sun.max() > 0.2)
     )
     lamp = (1.0, 0.72, 0.36)
     for c in range(3):
@@ -184,9 +177,7 @@ def _shop_front(world, patch, look, albedo, emission, warmth):
         albedo[c] = mix(mix(albedo[c], np.float32(0.03), glass), board, awning)
         albedo[c] = mix(albedo[c], np.float32(0.85), 0.8 * lettering)
         colour = np.float32((1.0, 0.8, 0.55)[c])
-        emission[c] = mix(emission[c], light * colour, glass) + awning * board * np.float32(
-            0.35 * world.night
-        )
+        emission[c] = mix(emission[c], light * colour, glass) + awning * board * np.float32(0.35 * world.night)
     return albedo, emission, warmth + 2.5 * glass + awning * (tint - 0.5) * 3.0
 
 
@@ -218,17 +209,15 @@ def block(world, centre, half, height, look):
         corners = [(-half[0], -half[1]), (half[0], -half[1]), (half[0], half[1]), (-half[0], half[1])]
         patch = plane_patch(world.view, (centre[0], height, centre[1]), (1, 0, 0), (0, 0, 1), corners)
         if patch is not None:
-            grit = lookup(
-                grain(1.0), patch.s * 0.1 + look.shift, patch.t * 0.1, np.maximum(patch.ds, patch.dt) * 0.1
-            )[0]
+            grit = lookup(grain(1.0), patch.s * 0.1 + look.shift, patch.t * 0.1, np.maximum(patch.ds, patch.dt) * 0.1)[
+                0
+            ]
             tone = 0.2 * (1.0 + 0.15 * grit)
             world.paint(
                 patch.rows,
                 patch.cols,
                 patch.alpha,
-                world.radiance(
-                    (0, 1, 0), [tone] * 3, patch.z, None, world.sunlit(patch.point), None, 2.0 + grit
-                ),
+                world.radiance((0, 1, 0), [tone] * 3, patch.z, None, world.sunlit(patch.point), None, 2.0 + grit),
             )
 
 
@@ -268,9 +257,7 @@ def house(world, centre, half, height, look, rise, tiles):
         if patch is None:
             continue
         rows = pulse(patch.t / 0.33, 0.16, patch.dt / 0.33)
-        grit = lookup(
-            grain(0.8), patch.s * 0.3 + look.shift, patch.t * 0.3, np.maximum(patch.ds, patch.dt) * 0.3
-        )[0]
+        grit = lookup(grain(0.8), patch.s * 0.3 + look.shift, patch.t * 0.3, np.maximum(patch.ds, patch.dt) * 0.3)[0]
         tone = (1.0 - 0.45 * rows) * (1.0 + 0.16 * grit)
         world.paint(
             patch.rows,

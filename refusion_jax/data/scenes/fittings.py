@@ -72,9 +72,7 @@ def fence(world, low, high, height, colour, kind):
     start, end = np.array([low[0], 0.0, low[1]]), np.array([high[0], 0.0, high[1]])
     length = float(np.linalg.norm(end - start))
     along = (end - start) / length
-    patch = plane_patch(
-        world.view, start, along, (0, 1, 0), [(0, 0), (length, 0), (length, height), (0, height)]
-    )
+    patch = plane_patch(world.view, start, along, (0, 1, 0), [(0, 0), (length, 0), (length, height), (0, height)])
     if patch is None:
         return
     s, t, ds, dt = patch.s, patch.t, patch.ds, patch.dt
@@ -85,9 +83,7 @@ def fence(world, low, high, height, colour, kind):
         "mesh": np.maximum(
             rails * (t > 0),
             0.3
-            * np.maximum(
-                pulse((s + t) / 0.12, 0.2, (ds + dt) / 0.12), pulse((s - t) / 0.12, 0.2, (ds + dt) / 0.12)
-            ),
+            * np.maximum(pulse((s + t) / 0.12, 0.2, (ds + dt) / 0.12), pulse((s - t) / 0.12, 0.2, (ds + dt) / 0.12)),
         ),
         "wall": np.ones_like(s),
     }[kind]

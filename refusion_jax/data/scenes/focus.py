@@ -183,9 +183,7 @@ def papers(rng, size):
     backdrops.wall(back, rng, far * 1.08)
     wide, tall = half * size[1] * far, half * size[0] * far
     if rng.random() < 0.7:
-        still_life.page(
-            back, (rng.normal(0, 0.2 * wide), rng.normal(0, 0.15 * tall), far), rng, 2.0 * wide, 1.9 * tall
-        )
+        still_life.page(back, (rng.normal(0, 0.2 * wide), rng.normal(0, 0.15 * tall), far), rng, 2.0 * wide, 1.9 * tall)
     layers = []
     for _ in range(rng.integers(1, 3)):
         layer = still_life.layer_like(world)
@@ -290,17 +288,14 @@ def pair(rng, size):
         noise(rng, size, 2.5, high=2.5 / min(size)), -1.6, 1.6
     )  # uneven light
     pictures = [picture * pool for picture in pictures]
-    grey = sensor.luma(pictures[1])
+    grey = sensor.luma(pictures[1][:, ::2, ::2])
     gain = rng.uniform(0.45, 1.3) / float(np.percentile(grey, 98))
     gain = min(gain, 0.3 / max(float(np.exp(np.mean(np.log(grey + 1e-3)))), 1e-3))
     curve = sensor.Response(rng.uniform(1.5, 2.0), rng.uniform(1.0, 4.0), rng.uniform(0.5, 1.0))
     electrons, white = np.exp(rng.uniform(np.log(5000), np.log(40000))), 1.0 + rng.normal(0, 0.03, 3)
-    out = [
-        sensor.expose(rng, picture, gain, curve, electrons, rng.uniform(2, 5), white) for picture in pictures
-    ]
+    out = [sensor.expose(rng, picture, gain, curve, electrons, rng.uniform(2, 5), white) for picture in pictures]
     if rng.random() < 0.12:  # some sets are black and white
         out = [
-            np.repeat(np.rint(np.tensordot(p, sensor.LUMA, axes=1)).astype(np.uint8)[..., None], 3, axis=2)
-            for p in out
+            np.repeat(np.rint(np.tensordot(p, sensor.LUMA, axes=1)).astype(np.uint8)[..., None], 3, axis=2) for p in out
         ]
     return out[0], out[1]

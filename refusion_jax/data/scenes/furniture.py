@@ -23,11 +23,7 @@ def furnish(inner, rng, here, kind):
         what = str(rng.choice(["table", "table", "shelf", "cupboard", "sofa", "plant", "stool"]))
         side, z = rng.random(), rng.uniform(2.0, here.depth - 0.5)
         x = here.x0 + fits * (
-            rng.uniform(0.1, 0.3)
-            if side < 0.4
-            else rng.uniform(0.7, 0.9)
-            if side < 0.8
-            else rng.uniform(0.3, 0.7)
+            rng.uniform(0.1, 0.3) if side < 0.4 else rng.uniform(0.7, 0.9) if side < 0.8 else rng.uniform(0.3, 0.7)
         )
         own = np.random.default_rng(rng.integers(1 << 62))
         _PIECES[what](inner, own, here, items, x, z, wood)
@@ -50,16 +46,10 @@ def _lamp(inner, here, x, y, z, warm, power, hanging):
     board = Sprite(inner, base, 0.8, abs(foot - y) + 0.7)
     if board.seen:
         level, other = y - base[1], foot - base[1]
-        board.paint(
-            board.cover(board.limb(0, min(level, other), 0.012, 0, max(level, other), 0.012)[0]), [0.05] * 3
-        )
-        shade = board.convex(
-            (-0.22, level - 0.12), (-0.13, level + 0.13), (0.13, level + 0.13), (0.22, level - 0.12)
-        )
+        board.paint(board.cover(board.limb(0, min(level, other), 0.012, 0, max(level, other), 0.012)[0]), [0.05] * 3)
+        shade = board.convex((-0.22, level - 0.12), (-0.13, level + 0.13), (0.13, level + 0.13), (0.22, level - 0.12))
         glow = np.exp(-((board.x / 0.14) ** 2) - ((board.y - level) / 0.12) ** 2)
-        board.paint(
-            board.cover(shade), [0.5] * 3, emission=[float(w * power) * (2.0 + 14.0 * glow) for w in warm]
-        )
+        board.paint(board.cover(shade), [0.5] * 3, emission=[float(w * power) * (2.0 + 14.0 * glow) for w in warm])
         board.paint(
             board.cover(board.ellipse(0, level - 0.1, 0.05, 0.05)),
             [0.5] * 3,
@@ -125,9 +115,7 @@ def _table(inner, rng, here, items, x, z, wood):
     def draw():
         for px, pz in ((-w, d), (w, d), (-w, -d), (w, -d)):
             qx, qz = x + 0.92 * px, z + 0.92 * pz
-            _slab(
-                inner, here, (qx - 0.03, here.y0, qz - 0.03), (qx + 0.03, here.y0 + h - 0.04, qz + 0.03), wood
-            )
+            _slab(inner, here, (qx - 0.03, here.y0, qz - 0.03), (qx + 0.03, here.y0 + h - 0.04, qz + 0.03), wood)
         _slab(inner, here, *top, wood)
         for _ in range(rng.integers(1, 5)):  # things on it
             ox, oz, s = (
@@ -184,14 +172,9 @@ def _shelf(inner, rng, here, items, x, z, wood):
         shade = [0.05 + 0.6 * pick(table[c], column, row + 3) ** 2 for c in range(3)]
         muted = sum(shade) / 3.0
         shade = [mix(muted, shade[c], 0.45) * (1.1, 1.0, 0.85)[c] for c in range(3)]
-        return [
-            mix(mix(np.float32(0.03), shade[c] * (1.0 - 0.6 * gap), book), colours[c], board)
-            for c in range(3)
-        ]
+        return [mix(mix(np.float32(0.03), shade[c] * (1.0 - 0.6 * gap), book), colours[c], board) for c in range(3)]
 
-    items.append(
-        (z - d, lambda: _slab(inner, here, (x - w, here.y0, z - d), (x + w, here.y0 + h, z + d), wood, books))
-    )
+    items.append((z - d, lambda: _slab(inner, here, (x - w, here.y0, z - d), (x + w, here.y0 + h, z + d), wood, books)))
 
 
 def _cupboard(inner, rng, here, items, x, z, wood):
@@ -204,9 +187,7 @@ def _cupboard(inner, rng, here, items, x, z, wood):
         if normal[1] > 0:
             return colours
         u, fu = patch.s / width * doors, patch.ds / width * doors
-        line = np.maximum(
-            pulse(u + 0.01, 0.02, fu), pulse(patch.t / height * 2 + 0.02, 0.03, patch.dt / height * 2)
-        )
+        line = np.maximum(pulse(u + 0.01, 0.02, fu), pulse(patch.t / height * 2 + 0.02, 0.03, patch.dt / height * 2))
         knob = np.clip(1.5 - np.hypot((u % 1.0 - 0.85) * width / doors, patch.t - 0.5 * height) / 0.025, 0, 1)
         return [mix(c * (1.0 - 0.65 * line), np.float32(0.5), knob) for c in colours]
 
@@ -246,9 +227,7 @@ def _plant(inner, rng, here, items, x, z, wood):
             inner.view, rng, False, inner.sun_direction, np.zeros(3), here.outside * 0.25, here.outside * 0.05
         )
         leaves.canvas, leaves.lamps = inner.canvas, inner.lamps
-        tree(
-            leaves, np.array([x, here.y0 + 0.15, z]), rng, height, str(rng.choice(["broad", "palm", "palm"]))
-        )
+        tree(leaves, np.array([x, here.y0 + 0.15, z]), rng, height, str(rng.choice(["broad", "palm", "palm"])))
 
     items.append((z - 0.1, draw))
 

@@ -74,10 +74,7 @@ def _windows(rng, kind, width, depth, tall):
         space = width / count
         sill = rng.choice([0.05, 0.8, 1.0]) if kind == "room" else rng.choice([0.0, 0.5, 1.2])
         w, h = space * rng.uniform(0.45, 0.85), (tall - sill) * rng.uniform(0.55, 0.88)
-        out += [
-            Window("far", space * (k + 0.5) - w / 2, sill, w, h, across, up, arch, blinds)
-            for k in range(count)
-        ]
+        out += [Window("far", space * (k + 0.5) - w / 2, sill, w, h, across, up, arch, blinds) for k in range(count)]
     if style > 0.6 or kind == "hall":
         wall = str(rng.choice(["left", "right"]))
         step = rng.uniform(2.0, 3.5)
@@ -87,18 +84,14 @@ def _windows(rng, kind, width, depth, tall):
             tall * rng.uniform(0.2, 0.35),
         )
         for k in range(min(5, int((depth + 1.0) / step))):
-            out.append(
-                Window(wall, depth + 3.0 - (k + 0.75) * step - w / 2, sill, w, h, across, up, arch, blinds)
-            )
+            out.append(Window(wall, depth + 3.0 - (k + 0.75) * step - w / 2, sill, w, h, across, up, arch, blinds))
     return tuple(out)
 
 
 def _wall(inner, rng, here, name, colour, wood, kind):
     origin, along, normal, length = WALLS[name](here)
     tall = here.y1 - here.y0
-    patch = plane_patch(
-        inner.view, origin, along, (0, 1, 0), [(0, 0), (length, 0), (length, tall), (0, tall)], 1.5
-    )
+    patch = plane_patch(inner.view, origin, along, (0, 1, 0), [(0, 0), (length, 0), (length, tall), (0, tall)], 1.5)
     style, shift = rng.random(), float(rng.random())
     if patch is None:
         return
@@ -120,9 +113,7 @@ def _wall(inner, rng, here, name, colour, wood, kind):
     elif style < 0.45:  # panelling below
         line = pulse(s / 0.5, 0.05, ds / 0.5)
         panel = bar(t, 0.0, 1.0, dt)
-        albedo = [
-            mix(colour[c] * tone, wood[c] * (1.0 - 0.5 * line) * (1 + 0.15 * fine), panel) for c in range(3)
-        ]
+        albedo = [mix(colour[c] * tone, wood[c] * (1.0 - 0.5 * line) * (1 + 0.15 * fine), panel) for c in range(3)]
     else:
         albedo = [colour[c] * tone for c in range(3)]
     skirting = bar(t, 0.0, 0.1, dt)
@@ -159,15 +150,9 @@ def _level(inner, rng, here, kind, wood):
         fine = lookup(grain(0.5, 6), t * 0.4, s * 1.5 + shift, foot * 0.8)[0]
         if style < 0.45 and kind != "arch":  # planks
             column = np.floor(s / 0.13)
-            joint = np.maximum(
-                pulse(s / 0.13, 0.05, ds / 0.13), pulse(t / 1.6 + pick(table, column), 0.006, dt / 1.6)
-            )
+            joint = np.maximum(pulse(s / 0.13, 0.05, ds / 0.13), pulse(t / 1.6 + pick(table, column), 0.006, dt / 1.6))
             near = np.clip(2.0 - foot / 0.13, 0.0, 1.0)
-            tone = (
-                1
-                + 0.12 * fine
-                + (0.4 * pick(table, column, np.floor(t / 1.6 + pick(table, column))) - 0.2) * near
-            )
+            tone = 1 + 0.12 * fine + (0.4 * pick(table, column, np.floor(t / 1.6 + pick(table, column))) - 0.2) * near
             albedo = [wood[c] * tone * (1.0 - 0.6 * joint) for c in range(3)]
         elif style < 0.8 or kind == "arch":  # tiles, plain or chequered
             size = rng.uniform(0.25, 0.8)
@@ -221,28 +206,21 @@ def _pictures(inner, rng, here):
             w = rng.uniform(0.4, 1.1)
             h, low = w * rng.uniform(0.7, 1.4), rng.uniform(1.0, 1.5)
             start = (
-                rng.uniform(0.2, max(0.3, length - w - 0.2))
-                if name == "far"
-                else length - rng.uniform(1.0, 3.0) - w
+                rng.uniform(0.2, max(0.3, length - w - 0.2)) if name == "far" else length - rng.uniform(1.0, 3.0) - w
             )
             tile, frame = pyramid(poster(rng, (64, 64))), hue(rng, (0.0, 0.4), (0.03, 0.6))
             if low + h > here.y1 - here.y0 - 0.1 or any(
-                o.wall == name and o.left - w < start < o.left + o.width and o.sill < low + h
-                for o in here.windows
+                o.wall == name and o.left - w < start < o.left + o.width and o.sill < low + h for o in here.windows
             ):
                 continue
-            corner = [
-                origin[i] + along[i] * start + normal[i] * 0.02 + (low if i == 1 else 0.0) for i in range(3)
-            ]
+            corner = [origin[i] + along[i] * start + normal[i] * 0.02 + (low if i == 1 else 0.0) for i in range(3)]
             patch = plane_patch(inner.view, corner, along, (0, 1, 0), [(0, 0), (w, 0), (w, h), (0, h)])
             if patch is None:
                 continue
             u = patch.s / w if name != "right" else 1.0 - patch.s / w
             picture = lookup(tile, u, 1.0 - patch.t / h, np.maximum(patch.ds / w, patch.dt / h))
             inside = bar(patch.s, 0.04, w - 0.04, patch.ds) * bar(patch.t, 0.04, h - 0.04, patch.dt)
-            paint_surface(
-                inner, here, patch, normal, [mix(frame[c], 0.85 * picture[c], inside) for c in range(3)]
-            )
+            paint_surface(inner, here, patch, normal, [mix(frame[c], 0.85 * picture[c], inside) for c in range(3)])
 
 
 def _curtains(inner, rng, here):
@@ -265,9 +243,5 @@ def _curtains(inner, rng, here):
                 continue
             fold = 0.5 + 0.5 * np.sin(patch.s * (6.2832 / 0.13) + 0.8 * np.sin(patch.t * 2.0))
             through = opening(window, patch.s + left - here.x0, patch.t + low, patch.ds, patch.dt)
-            glow = [
-                through * float(0.16 * here.outside[c]) * colour[c] * (0.6 + 0.5 * fold) for c in range(3)
-            ]
-            paint_surface(
-                inner, here, patch, (0, 0, -1), [colour[c] * (0.5 + 0.5 * fold) for c in range(3)], glow
-            )
+            glow = [through * float(0.16 * here.outside[c]) * colour[c] * (0.6 + 0.5 * fold) for c in range(3)]
+            paint_surface(inner, here, patch, (0, 0, -1), [colour[c] * (0.5 + 0.5 * fold) for c in range(3)], glow)

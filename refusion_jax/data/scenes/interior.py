@@ -53,9 +53,7 @@ def opening(window, s, t, ds, dt, grown=0.0):
         return bar(s, left, left + w, ds) * bar(t, low, low + h, dt)
     spring = low + h - w / 2
     round_top = np.hypot(s - left - w / 2, np.maximum(t - spring, 0.0)) - w / 2
-    return np.clip(0.5 - round_top / np.maximum(np.maximum(ds, dt), 1e-4), 0.0, 1.0) * bar(
-        t, low, low + h, dt
-    )
+    return np.clip(0.5 - round_top / np.maximum(np.maximum(ds, dt), 1e-4), 0.0, 1.0) * bar(t, low, low + h, dt)
 
 
 def bars(window, s, t, ds, dt):
@@ -73,9 +71,7 @@ def bars(window, s, t, ds, dt):
 def _centre(here, window):
     origin, along, normal, _ = WALLS[window.wall](here)
     up = window.sill + window.height / 2
-    return [
-        origin[i] + along[i] * (window.left + window.width / 2) + (up if i == 1 else 0.0) for i in range(3)
-    ], normal
+    return [origin[i] + along[i] * (window.left + window.width / 2) + (up if i == 1 else 0.0) for i in range(3)], normal
 
 
 def room_light(inner, here, patch, normal):
@@ -103,9 +99,7 @@ def room_light(inner, here, patch, normal):
         square = away[0] * away[0] + away[1] * away[1] + away[2] * away[2] + 0.02
         area = window.width * window.height
         here_cos = np.maximum(away[0] * nx + away[1] * ny + away[2] * nz, 0.0)
-        there_cos = np.maximum(
-            -(away[0] * out_normal[0] + away[1] * out_normal[1] + away[2] * out_normal[2]), 0.0
-        )
+        there_cos = np.maximum(-(away[0] * out_normal[0] + away[1] * out_normal[1] + away[2] * out_normal[2]), 0.0)
         direct = direct + area * here_cos * there_cos / (square * (3.14159 * square + area))
         axis = 2 if window.wall == "far" else 0
         toward = -(d[0] * out_normal[0] + d[1] * out_normal[1] + d[2] * out_normal[2])
@@ -120,9 +114,7 @@ def room_light(inner, here, patch, normal):
     if inner.boxes and np.any(sun):
         sun = sun * inner.sunlit([p + 0.03 * n for p, n in zip(point, (nx, ny, nz), strict=True)], 0.1)
     lit = [
-        direct * float(here.outside[c])
-        + returned * float(here.outside[c])
-        + sun * float(facing * inner.sun[c])
+        direct * float(here.outside[c]) + returned * float(here.outside[c]) + sun * float(facing * inner.sun[c])
         for c in range(3)
     ]
     if any(w.wall for w in here.windows) and d[1] > 0:  # sun that came in lights the rest a little
@@ -131,9 +123,7 @@ def room_light(inner, here, patch, normal):
         extra = inner.light((nx, ny, nz), point)
         glow = sum(float(lamp.colour.mean()) for lamp in inner.lamps)
         lit = [
-            lit[c]
-            + extra[c]
-            + 0.008 * glow * corner * float(inner.lamps[0].colour[c] / inner.lamps[0].colour.mean())
+            lit[c] + extra[c] + 0.008 * glow * corner * float(inner.lamps[0].colour[c] / inner.lamps[0].colour.mean())
             for c in range(3)
         ]
     return lit

@@ -105,18 +105,14 @@ def nuclear(section, kind):
     uptake = np.maximum(uptake * patches, 0.0)
     if rng.random() < 0.25:  # a region that works less
         x, y, r = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0.15, 0.3)
-        uptake = uptake * (
-            1.0 - rng.uniform(0.2, 0.6) * np.exp(-((section.x - x) ** 2 + (section.y - y) ** 2) / r**2)
-        )
+        uptake = uptake * (1.0 - rng.uniform(0.2, 0.6) * np.exp(-((section.x - x) ** 2 + (section.y - y) ** 2) / r**2))
     # full width at half maximum 5 to 8 mm (PET), 9 to 14 mm (SPECT); the head's half height is about 95 mm
     width = rng.uniform(5.0, 8.0) if kind == "pet" else rng.uniform(9.0, 14.0)
     sigma = width / 2.355 / 95.0 * section.unit
     smooth = blur(uptake, sigma)
     top = np.percentile(smooth[section.brain > 0.5], 97)
     counts = rng.uniform(0.03, 0.09)
-    smooth = smooth + counts * np.sqrt(np.maximum(smooth * top, 0.0)) * _correlated(
-        rng, section.size, 0.8 * sigma
-    )
+    smooth = smooth + counts * np.sqrt(np.maximum(smooth * top, 0.0)) * _correlated(rng, section.size, 0.8 * sigma)
     level = np.clip(smooth / (top * rng.uniform(0.95, 1.25)), 0.0, 1.0)
     if kind == "pet":
         table = _RAINBOW if rng.random() < 0.75 else _HOT

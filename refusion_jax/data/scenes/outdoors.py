@@ -7,7 +7,6 @@ from refusion_jax.data.scenes.render import plane_patch
 from refusion_jax.data.scenes.textures import bar, grain, lookup, mix, noise, pulse, pyramid, smoothstep
 
 TIMES = ("day", "overcast", "golden", "sunset", "dusk", "night")
-PLACES = ("street", "suburb", "park", "waterfront", "country", "plaza")
 
 
 def light_up(world, rng, time, ahead=False):
@@ -24,9 +23,7 @@ def light_up(world, rng, time, ahead=False):
     }[time]
     if ahead and time == "day":
         lift = rng.uniform(0.2, 0.4)
-    world.sun_direction = np.array(
-        [np.sin(around) * np.cos(lift), np.sin(lift), np.cos(around) * np.cos(lift)]
-    )
+    world.sun_direction = np.array([np.sin(around) * np.cos(lift), np.sin(lift), np.cos(around) * np.cos(lift)])
     sun, sky, bounce, night = {
         "day": ((1.0, 0.95, 0.86), (0.13, 0.17, 0.24), (0.07, 0.065, 0.05), 0.0),
         "overcast": ((0.0, 0.0, 0.0), (0.36, 0.38, 0.41), (0.07, 0.07, 0.065), 0.0),
@@ -36,7 +33,7 @@ def light_up(world, rng, time, ahead=False):
         "night": ((0.0, 0.0, 0.0), (0.0022, 0.0023, 0.003), (0.0012, 0.001, 0.0008), 1.0),
     }[time]
     strength = rng.uniform(0.75, 1.15)
-    fill = rng.uniform(0.4, 1.1) if world.thermal is False and sun[0] > 0 else 1.0  # clear air: deep shadows
+    fill = rng.uniform(0.4, 1.1) if not world.thermal and sun[0] > 0 else 1.0  # clear air: deep shadows
     world.sun, world.sky = np.array(sun) * strength, np.array(sky) * strength * fill
     world.bounce = np.array(bounce) * strength * fill
     world.night = night
@@ -81,9 +78,7 @@ def paint_sky(world, rng, time):
     small = k * reach * reach * 0.5 / world.view.focal * 3.0
     density = lookup(field, dx * reach * k * 2.0, dz * reach * k * 2.0, small)[0]
     if bright:  # thickness towards the sun decides which side of a cloud is lit
-        toward = lookup(
-            field, (dx + 0.06 * d[0]) * reach * k * 2.0, (dz + 0.06 * d[2]) * reach * k * 2.0, small
-        )[0]
+        toward = lookup(field, (dx + 0.06 * d[0]) * reach * k * 2.0, (dz + 0.06 * d[2]) * reach * k * 2.0, small)[0]
     else:
         toward = density
     amount = rng.uniform(-0.6, 1.6)
@@ -91,30 +86,26 @@ def paint_sky(world, rng, time):
     if time == "overcast":
         cover = 0.55 * smoothstep(-1.5, 1.5, density)
     relief = np.clip(0.75 + 0.28 * (density - toward) - 0.14 * np.maximum(density - amount, 0.0), 0.12, 1.4)
-    cloud_light = [
-        0.8 * world.sun[c] * (1.2 if time != "sunset" else 2.2) + 0.8 * world.sky[c] for c in range(3)
-    ]
+    cloud_light = [0.8 * world.sun[c] * (1.2 if time != "sunset" else 2.2) + 0.8 * world.sky[c] for c in range(3)]
     if time == "overcast":
         cloud_light, relief = [0.33, 0.35, 0.38], np.clip(0.9 - 0.3 * toward, 0.3, 1.5)
     for c in range(3):
-        clear = gain * side * mix(
-            np.float32(zenith[c]), np.float32(horizon[c]), falloff
-        ) + aureole * np.float32(world.sun[c])
+        clear = gain * side * mix(np.float32(zenith[c]), np.float32(horizon[c]), falloff) + aureole * np.float32(
+            world.sun[c]
+        )
         cloud = relief * np.float32(cloud_light[c]) * (1.0 + 1.5 * (np.exp(-angle / 0.25) if bright else 0.0))
         world.canvas[c, rows] = mix(clear, cloud, 0.92 * cover) + disc * np.float32(900.0 * world.sun[c]) * (
             1.0 - 0.7 * cover
         )
     if time == "night" and rng.random() < 0.3:
         moon = np.arccos(np.clip(dx * 0.2 + dy * 0.35 + dz * 0.91, -1, 1))
-        world.canvas[:3, rows] += (
-            smoothstep(0.018, 0.014, moon) * np.array([2.2, 2.1, 1.9], np.float32)[:, None, None]
-        )
+        world.canvas[:3, rows] += smoothstep(0.018, 0.014, moon) * np.array([2.2, 2.1, 1.9], np.float32)[:, None, None]
     if world.thermal:
         cold = world.sky_temperature
         low = np.exp(-up * 5.0)
-        world.canvas[3, rows] = mix(cold, world.air - 4.0, 0.8 * low) + 0.5 * (
-            world.air - 8.0 - cold
-        ) * cover * (1.0 - 0.6 * low)
+        world.canvas[3, rows] = mix(cold, world.air - 4.0, 0.8 * low) + 0.5 * (world.air - 8.0 - cold) * cover * (
+            1.0 - 0.6 * low
+        )
 
 
 def ridge(world, rng, distance, height, rough, colour, beta=1.5):
@@ -188,9 +179,7 @@ def ground(world, rng, plan):
     elif kind == "paving":
         size = plan.get("slab", 0.6)
         joint = np.maximum(pulse(x / size, 0.05, dx / size), pulse(z / size, 0.05, dz / size))
-        slab = lookup(
-            grain(0.3), np.floor(x / size) * 0.137, np.floor(z / size) * 0.137, 0.004 + 0.1 * foot / size
-        )[0]
+        slab = lookup(grain(0.3), np.floor(x / size) * 0.137, np.floor(z / size) * 0.137, 0.004 + 0.1 * foot / size)[0]
         tone = (1.0 - 0.45 * joint) * np.clip(
             1.0 + 0.1 * fine + 0.1 * slab * np.clip(1.5 - foot / size, 0, 1) + 0.12 * middle, 0.2, 2
         )
@@ -207,18 +196,14 @@ def ground(world, rng, plan):
         press = 1.0 - 0.75 * np.exp(-(((x - px) / rx) ** 2 + ((z - pz) / rz) ** 2))
         albedo = [a * press for a in albedo]
     shadow = world.sunlit(patch.point, soft=0.5)
-    if (
-        world.balls and world.sun.max() > 0 and not np.isscalar(shadow)
-    ):  # light through leaves comes in flecks
+    if world.balls and world.sun.max() > 0 and not np.isscalar(shadow):  # light through leaves comes in flecks
         fleck = lookup(grain(0.9), x * 0.1 + shift[0], z * 0.1, foot * 0.1)[0]
         shadow = np.clip(shadow + 0.35 * (1.0 - shadow) * smoothstep(0.4, 1.2, fleck), 0.0, 1.0)
     world.paint(
         patch.rows,
         patch.cols,
         patch.alpha,
-        world.radiance(
-            (0.0, 1.0, 0.0), albedo, patch.z, patch.point if world.lamps else None, shadow, None, warmth
-        ),
+        world.radiance((0.0, 1.0, 0.0), albedo, patch.z, patch.point if world.lamps else None, shadow, None, warmth),
     )
 
 
@@ -277,9 +262,9 @@ def reflect(world, rng, level_z, tint, rough):
     row = np.arange(patch.rows.start, patch.rows.stop)[:, None]
     source = 2 * shore - row + (wave + 0.5 * wave2) * rough * (2 + 0.25 * (row - shore))
     source = np.clip(source, 0, view.shape[0] - 1).astype(np.int64)
-    col = np.clip(
-        np.arange(patch.cols.start, patch.cols.stop)[None, :] + wave * rough, 0, view.shape[1] - 1
-    ).astype(np.int64)
+    col = np.clip(np.arange(patch.cols.start, patch.cols.stop)[None, :] + wave * rough, 0, view.shape[1] - 1).astype(
+        np.int64
+    )
     steep = np.clip(float(view.position[1]) / patch.z, 0.0, 1.0)
     fresnel = 0.04 + 0.92 * (1.0 - steep) ** 4
     out = []

@@ -40,9 +40,7 @@ def _checked_size(size) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise InputError(f"size: expected (height, width) in pixels, got {size!r}") from None
     if min(height, width) < SMALLEST:
-        raise InputError(
-            f"size: expected at least {SMALLEST} pixels a side, got {height}x{width}; ask for more"
-        )
+        raise InputError(f"size: expected at least {SMALLEST} pixels a side, got {height}x{width}; ask for more")
     return height, width
 
 

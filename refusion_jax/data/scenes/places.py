@@ -14,7 +14,7 @@ MOST_CASTERS = 7  # boxes and balls each: what throws shadows, nearest first
 def outdoors(shape, rng, time, place, thermal=False, ahead=False, eye=None, traffic=1.0):
     """Paint one scene; its World (canvas: radiance, and apparent temperature when ``thermal``).
 
-    ``time`` and ``place`` are from outdoors.TIMES and PLACES; ``ahead`` puts the sun into the picture;
+    ``time`` is from outdoors.TIMES, ``place`` from PLACES_BY_NAME; ``ahead`` puts the sun into the picture;
     ``eye`` is the height of the camera in metres; ``traffic`` scales how many people and vehicles there
     are.
     """
@@ -38,9 +38,7 @@ def outdoors(shape, rng, time, place, thermal=False, ahead=False, eye=None, traf
         ridge(world, rng, rng.uniform(120, 260), tall, 0.3, plants.leaf_colour(rng) * 0.8, 1.1)
     items.sort(key=lambda item: -item[0])
     far = np.array([view.position[0], 0.0, view.position[2]])
-    world.boxes = sorted(world.boxes, key=lambda box: np.hypot(*(box[0] - far)[[0, 2]]) - max(box[1]))[
-        :MOST_CASTERS
-    ]
+    world.boxes = sorted(world.boxes, key=lambda box: np.hypot(*(box[0] - far)[[0, 2]]) - max(box[1]))[:MOST_CASTERS]
     world.balls = sorted(world.balls, key=lambda ball: np.hypot(*(ball[0] - far)[[0, 2]]))[:MOST_CASTERS]
     ground(world, rng, plan)
     if plan.get("shore"):
@@ -114,9 +112,7 @@ def _street(world, rng, traffic):
     if rng.random() < 0.5:
         stage.beside(fittings.sign, road["half"] + 0.7, 6, 20)
     if rng.random() < 0.4:  # something closes the street
-        stage.block(
-            (rng.uniform(-8, 8), 115.0), (rng.uniform(12, 30), 8.0), rng.uniform(10, 40), buildings.style(rng)
-        )
+        stage.block((rng.uniform(-8, 8), 115.0), (rng.uniform(12, 30), 8.0), rng.uniform(10, 40), buildings.style(rng))
     stage.clutter((-road["half"] - 0.6, road["half"] + 0.6, -edge + 0.3, edge - 0.3), int(rng.integers(0, 5)))
     stage.own_headlights()
     return stage

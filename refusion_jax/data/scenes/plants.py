@@ -35,9 +35,7 @@ def tree(world, base, rng, height, kind="broad", colour=None):
     width = {"broad": 1.0, "conifer": 0.6, "palm": 0.75, "bare": 1.0, "bush": 2.6}[kind] * height
     board = Sprite(world, base, width, height * 1.06)
     draw = {"broad": _broad, "conifer": _conifer, "palm": _palm, "bare": _bare, "bush": _bush}[kind]
-    state = np.random.default_rng(
-        rng.integers(1 << 62)
-    )  # the number of draws below depends on the size in pixels
+    state = np.random.default_rng(rng.integers(1 << 62))  # the number of draws below depends on the size in pixels
     if board.seen:
         draw(board, state, height, colour)
         board.place()
@@ -153,9 +151,7 @@ def _palm(board, rng, height, colour):
         for (x0, y0), (x1, y1), wide, narrow in zip(
             path[:-1], path[1:], (0.012, 0.024, 0.017), (0.024, 0.017, 0.002), strict=True
         ):
-            board.stroke(
-                x0, y0, wide * height, x1, y1, narrow * height, leaf * tone, 0.5, comb=200.0 / height
-            )
+            board.stroke(x0, y0, wide * height, x1, y1, narrow * height, leaf * tone, 0.5, comb=200.0 / height)
 
 
 def _bare(board, rng, height, colour):

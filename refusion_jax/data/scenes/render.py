@@ -29,9 +29,7 @@ class Camera(NamedTuple):
         down = ((np.arange(height) + 0.5 - self.centre[1]) / self.focal)[:, None]
         length = 1.0 / np.sqrt(1.0 + across**2 + down**2)
         right, below, ahead = self.axes
-        return tuple(
-            ((right[i] * across + below[i] * down + ahead[i]) * length).astype(np.float32) for i in range(3)
-        )
+        return tuple(((right[i] * across + below[i] * down + ahead[i]) * length).astype(np.float32) for i in range(3))
 
     def locate(self, point):
         """Column, row and depth (metres) of a world point; only where the depth is positive."""
@@ -147,12 +145,14 @@ def _clip_near(polygon):
 
 def _inside(px, py, x, y, grown):
     """Coverage of a convex polygon (either winding), None if it has no area."""
-    area = np.sum(px * np.roll(py, -1) - np.roll(px, -1) * py)
+    px, py = px.tolist(), py.tolist()
+    edges = list(zip(px, py, px[1:] + px[:1], py[1:] + py[:1], strict=True))
+    area = sum(x0 * y1 - x1 * y0 for x0, y0, x1, y1 in edges)
     if abs(area) < 0.2:
         return None
     sign = 1.0 if area > 0 else -1.0
     alpha = None
-    for x0, y0, x1, y1 in zip(px, py, np.roll(px, -1), np.roll(py, -1), strict=True):
+    for x0, y0, x1, y1 in edges:
         length = np.hypot(x1 - x0, y1 - y0)
         if length < 1e-6:
             continue
@@ -171,9 +171,7 @@ class World:
     thermal: bool = False
     sun_direction: np.ndarray = field(default_factory=lambda: np.array([0.3, 0.8, -0.5]))  # towards the sun
     sun: np.ndarray = field(default_factory=lambda: np.ones(3))
-    sky: np.ndarray = field(
-        default_factory=lambda: np.full(3, 0.15)
-    )  # light from above on a level white surface
+    sky: np.ndarray = field(default_factory=lambda: np.full(3, 0.15))  # light from above on a level white surface
     bounce: np.ndarray = field(default_factory=lambda: np.full(3, 0.04))  # light from below
     lamps: list = field(default_factory=list)
     boxes: list = field(default_factory=list)  # shadow casters: (centre, half sizes), axis-aligned
@@ -229,10 +227,7 @@ class World:
         facing = _plain(np.maximum(nx * d[0] + ny * d[1] + nz * d[2], 0.0)) * shadow
         up = (0.5 + 0.5 * ny) * occlusion
         down = (0.5 - 0.5 * ny) * occlusion
-        out = [
-            facing * float(self.sun[c]) + up * float(self.sky[c]) + down * float(self.bounce[c])
-            for c in range(3)
-        ]
+        out = [facing * float(self.sun[c]) + up * float(self.sky[c]) + down * float(self.bounce[c]) for c in range(3)]
         if point is not None:
             for lamp in self.lamps:
                 away = [float(lamp.position[i]) - point[i] for i in range(3)]
@@ -266,9 +261,7 @@ class World:
         adds its own.
         """
         lit = self.light(normal, point, shadow, occlusion)
-        out = [
-            lit[c] * _plain(albedo[c]) + (0.0 if emission is None else _plain(emission[c])) for c in range(3)
-        ]
+        out = [lit[c] * _plain(albedo[c]) + (0.0 if emission is None else _plain(emission[c])) for c in range(3)]
         if self.haze > 0.0:
             clear = _plain(np.exp(-self.haze * z))
             out = [clear * out[c] + (1.0 - clear) * float(self.haze_colour[c]) for c in range(3)]

@@ -75,9 +75,7 @@ def expose(rng, radiance, gain, curve, electrons=8000.0, read=4.0, white=(1.0, 1
     """
     signal = radiance * (np.float32(gain) * np.asarray(white, np.float32)[:, None, None])
     signal = np.minimum(signal, 1.5)
-    deviation = np.sqrt(
-        np.maximum(signal, 0.0) * np.float32(1.0 / electrons) + np.float32((read / electrons) ** 2)
-    )
+    deviation = np.sqrt(np.maximum(signal, 0.0) * np.float32(1.0 / electrons) + np.float32((read / electrons) ** 2))
     signal = signal + deviation * rng.standard_normal(signal.shape, dtype=np.float32)
     # demosaicking and the camera's noise filter tie neighbours together a little
     signal = 0.6 * signal + 0.4 * _cross(signal) if electrons < 4000 else signal

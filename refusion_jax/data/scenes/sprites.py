@@ -48,9 +48,7 @@ class Sprite:
         """Coverage of a shape from its distance field."""
         return np.clip(0.5 - distance / self.pixel, 0.0, 1.0)
 
-    def paint(
-        self, cover, albedo, warmth=0.0, emission=(0.0, 0.0, 0.0), emissivity=0.95, nx=0.0, ny=0.0, area=None
-    ):
+    def paint(self, cover, albedo, warmth=0.0, emission=(0.0, 0.0, 0.0), emissivity=0.95, nx=0.0, ny=0.0, area=None):
         """Lay a material over what is there; every property a number or an array.
 
         With ``area`` (rows, columns) the arrays cover just that part of the board.
@@ -92,9 +90,7 @@ class Sprite:
         """
         x0, y0, r0, x1, y1, r1 = (float(v) for v in (x0, y0, r0, x1, y1, r1))
         margin = max(r0, r1, self.pixel)
-        found = self.area(
-            min(x0, x1) - margin, max(x0, x1) + margin, min(y0, y1) - margin, max(y0, y1) + margin
-        )
+        found = self.area(min(x0, x1) - margin, max(x0, x1) + margin, min(y0, y1) - margin, max(y0, y1) + margin)
         if found is None:
             return
         area, x, y = found
@@ -145,11 +141,7 @@ class Sprite:
         """Distance to a box with half sizes hx, hy and rounded corners."""
         cx, cy, hx, hy = (float(v) for v in (cx, cy, hx, hy))
         dx, dy = np.abs(self.x - cx) - (hx - rounding), np.abs(self.y - cy) - (hy - rounding)
-        return (
-            np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
-            + np.minimum(np.maximum(dx, dy), 0)
-            - rounding
-        )
+        return np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2) + np.minimum(np.maximum(dx, dy), 0) - rounding
 
     def convex(self, *corners):
         """Convex polygon, corners given clockwise as seen."""
@@ -189,9 +181,7 @@ def person(world, base, rng, height=None, walking=None):
     heat = crease - 1.0
 
     def limb(x0, y0, r0, x1, y1, r1, colour, warmth):
-        board.stroke(
-            x0 * k, y0 * k, r0 * k, x1 * k, y1 * k, r1 * k, [c * crease for c in colour], warmth + 6.0 * heat
-        )
+        board.stroke(x0 * k, y0 * k, r0 * k, x1 * k, y1 * k, r1 * k, [c * crease for c in colour], warmth + 6.0 * heat)
 
     for side in (-1, 1):  # legs, then shoes
         foot, knee = side * (0.1 + 0.5 * stride), side * (0.1 + 0.3 * stride) + 0.03
@@ -217,9 +207,7 @@ def person(world, base, rng, height=None, walking=None):
     middle = 1.5 * lean
     face = board.ellipse(middle, 1.62 * k, 0.088 * k, 0.125 * k)
     across = np.clip((board.x - middle) / (0.09 * k), -0.95, 0.95)
-    board.paint(
-        board.cover(face), [c * crease for c in skin], 1.05 * body_heat, nx=0.8 * across, emissivity=0.97
-    )
+    board.paint(board.cover(face), [c * crease for c in skin], 1.05 * body_heat, nx=0.8 * across, emissivity=0.97)
     cap = board.ellipse(middle, 1.66 * k, 0.098 * k, 0.105 * k)
     cap = cap if back else np.maximum(cap, 1.64 * k - board.y)
     board.paint(board.cover(cap), hair, 0.7 * body_heat)

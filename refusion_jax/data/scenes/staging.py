@@ -10,9 +10,7 @@ from refusion_jax.data.scenes.textures import wall_paint
 
 MOST_LAMPS = 7  # street lamps that light the scene; those farther off only glow
 HEADLIGHT = np.array([1.0, 0.95, 0.85])
-STREET_LIGHTS = np.array(
-    [[1.0, 0.62, 0.25], [1.0, 0.85, 0.6], [0.85, 0.95, 1.0]]
-)  # sodium, warm and cold white
+STREET_LIGHTS = np.array([[1.0, 0.62, 0.25], [1.0, 0.85, 0.6], [0.85, 0.95, 1.0]])  # sodium, warm and cold white
 ROOFS = np.array([[0.3, 0.12, 0.07], [0.12, 0.12, 0.13], [0.22, 0.17, 0.12]])
 
 

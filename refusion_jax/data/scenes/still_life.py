@@ -58,15 +58,11 @@ def bottle(world, base, rng):
     across, label = _turned(board, base, rng, radius, low, high, height)
     ny = 0.0 * across
     rim = 0.6 + 0.8 * across**2 if rng.random() < 0.5 else 1.0  # light gathers at the rim of clear glass
-    board.paint(
-        board.cover(shape), [float(c) * rim * np.ones_like(across) for c in glass], nx=0.9 * across, ny=ny
-    )
+    board.paint(board.cover(shape), [float(c) * rim * np.ones_like(across) for c in glass], nx=0.9 * across, ny=ny)
     band = board.cover(shape) * board.cover(np.abs(board.y - (low + high) / 2) - (high - low) / 2)
     board.paint(band, [0.85 * c for c in label], nx=0.9 * across)
     lid = board.cover(np.maximum(shape - 0.01, 0.92 * height - board.y))
-    board.paint(
-        lid, [float(c) * (0.8 + 0.2 * np.sign(np.sin(np.arcsin(across) * 30))) for c in cap], nx=0.9 * across
-    )
+    board.paint(lid, [float(c) * (0.8 + 0.2 * np.sign(np.sin(np.arcsin(across) * 30))) for c in cap], nx=0.9 * across)
     gloss = 0.5 * np.exp(-(((across + 0.45) / 0.09) ** 2)) + 0.2 * np.exp(-(((across - 0.7) / 0.06) ** 2))
     for c in range(3):
         board.buffer[3 + c] += board.alpha * gloss * float(0.7 * world.sky[c] + 0.25 * world.sun[c])
@@ -87,9 +83,7 @@ def can(world, base, rng):
         board.paint(board.cover(ring), paint, nx=0.3)
     across, label = _turned(board, base, rng, np.float32(wide), 0.05 * height, 0.95 * height, height)
     surface = (
-        [float(c) * np.ones_like(label[0]) for c in paint]
-        if mug and rng.random() < 0.6
-        else [0.85 * c for c in label]
+        [float(c) * np.ones_like(label[0]) for c in paint] if mug and rng.random() < 0.6 else [0.85 * c for c in label]
     )
     board.paint(board.cover(shape), surface, nx=0.9 * across)
     top = board.ellipse(0, height, wide, 0.05)
@@ -166,9 +160,7 @@ def carton(world, base, rng, size=None):
         else:
             albedo = lookup(tiles[index], patch.s / a, 1.0 - patch.t / b, foot)
             albedo = [0.9 * c for c in albedo]
-        worn = 1.0 - 0.25 * (
-            1.0 - bar(patch.s, 0.012, a - 0.012, patch.ds) * bar(patch.t, 0.012, b - 0.012, patch.dt)
-        )
+        worn = 1.0 - 0.25 * (1.0 - bar(patch.s, 0.012, a - 0.012, patch.ds) * bar(patch.t, 0.012, b - 0.012, patch.dt))
         world.paint(
             patch.rows,
             patch.cols,

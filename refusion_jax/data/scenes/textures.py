@@ -98,10 +98,7 @@ def resized(image, shape):
         lower = np.minimum(position.astype(int), max(count - 2, 0))
         weight = (position - lower).astype(np.float32)
         weight = weight[:, None] if axis == -2 else weight
-        out = (
-            np.take(out, lower, axis) * (1 - weight)
-            + np.take(out, np.minimum(lower + 1, count - 1), axis) * weight
-        )
+        out = np.take(out, lower, axis) * (1 - weight) + np.take(out, np.minimum(lower + 1, count - 1), axis) * weight
     return out.astype(np.float32)
 
 
@@ -296,16 +293,10 @@ def picture(rng, shape):
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     y, x = (y + 0.5) / height, (x + 0.5) / width
     if rng.random() < 0.5:
-        out = mix(
-            hue(rng, (0.4, 0.9), (0.4, 0.9))[:, None, None], hue(rng, (0, 0.3), (0.8, 1))[:, None, None], y
-        )
+        out = mix(hue(rng, (0.4, 0.9), (0.4, 0.9))[:, None, None], hue(rng, (0, 0.3), (0.8, 1))[:, None, None], y)
         for level in np.sort(rng.uniform(0.3, 0.95, 3)):
-            ridge = level + sum(
-                rng.uniform(0.01, 0.07) * np.sin(x * f + rng.random() * 7) for f in (5, 11, 29)
-            )
-            out = mix(
-                out, hue(rng, (0.3, 0.9), (0.1, 0.7))[:, None, None], smoothstep(-0.006, 0.006, y - ridge)
-            )
+            ridge = level + sum(rng.uniform(0.01, 0.07) * np.sin(x * f + rng.random() * 7) for f in (5, 11, 29))
+            out = mix(out, hue(rng, (0.3, 0.9), (0.1, 0.7))[:, None, None], smoothstep(-0.006, 0.006, y - ridge))
         return out.astype(np.float32)
     out = np.broadcast_to(hue(rng)[:, None, None], (3, height, width))
     for _ in range(int(rng.integers(3, 9))):

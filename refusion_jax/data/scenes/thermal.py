@@ -26,7 +26,7 @@ def pair(rng, size):
     light, heat = world.canvas[:3], world.canvas[3]
     if rng.random() < 0.1:
         light = _smoke(rng, world, light)
-    return infrared(rng, heat, world.sky_temperature), visible(rng, light, world.night)
+    return infrared(rng, heat), visible(rng, light, world.night)
 
 
 def _smoke(rng, world, light):
@@ -43,19 +43,19 @@ def _smoke(rng, world, light):
     return np.stack([mix(light[c], float(tone[c]) * relief, cover) for c in range(3)]).astype(np.float32)
 
 
-def infrared(rng, heat, cold):
+def infrared(rng, heat):
     """Grey picture of apparent temperatures (H,W): optics, detector noise, gain control, detail."""
     height, width = heat.shape
     unit = min(height, width) / 256.0
     heat = blur(heat, rng.uniform(0.65, 1.15) * max(unit, 0.5))
-    spread = max(float(np.subtract(*np.percentile(heat, (99, 30)))), 2.0)
+    spread = max(float(np.subtract(*np.percentile(heat[::2, ::2], (99, 30)))), 2.0)
     grain = np.exp(rng.uniform(np.log(0.0015), np.log(0.007))) * spread
     columns = rng.standard_normal(width).astype(np.float32)  # what non-uniformity correction leaves
     rows = rng.standard_normal(height).astype(np.float32)
     pattern = 0.6 * columns[None, :] + 0.35 * rows[:, None]
     heat = heat + grain * (blur(rng.standard_normal(heat.shape, dtype=np.float32), 0.45) * 1.5 + pattern)
     # gain: the histogram is flattened part of the way, each level's share limited (plateau equalisation)
-    low, high = np.percentile(heat, (0.3, 99.8))
+    low, high = np.percentile(heat[::2, ::2], (0.3, 99.8))
     level = np.clip((heat - low) / (high - low), 0.0, 1.0)
     bins = 512
     histogram = np.bincount((level * (bins - 1)).astype(np.int32).ravel(), minlength=bins).astype(np.float64)
@@ -67,7 +67,7 @@ def infrared(rng, heat, cold):
     detail = out - blur(out, rng.uniform(2.0, 4.0) * unit)
     out = out + np.clip(rng.uniform(0.1, 0.9) * detail, -0.15, 0.15)
     middle, gain = rng.uniform(0.4, 0.58), rng.uniform(0.75, 1.0)
-    low, high = np.percentile(out, (1, 99))
+    low, high = np.percentile(out[::2, ::2], (1, 99))
     out = 0.5 + (out - 0.5 * (low + high)) / max(high - low, 1e-3) * gain
     out = np.clip(out, 0.0, 1.0) ** np.float32(np.log(middle) / np.log(np.clip(out.mean(), 0.2, 0.8)))
     return (np.clip(out, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
@@ -77,7 +77,7 @@ def visible(rng, light, night):
     """Colour picture of radiance (3,H,W): automatic exposure, glare of lamps, more noise the darker it is."""
     light = sensor.glare(light, rng.uniform(0.02, 0.06) if night < 0.5 else rng.uniform(0.03, 0.09))
     light = sensor.vignette(np.maximum(light, 0.0), rng.uniform(0.0, 0.5))
-    grey = sensor.luma(light)
+    grey = sensor.luma(light[:, ::2, ::2])
     # the meter follows the mean of the logarithm; at night it runs out of gain
     key = np.exp(np.mean(np.log(grey + 1e-4)))
     aim = rng.uniform(0.12, 0.3) if night < 0.5 else np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
@@ -90,10 +90,6 @@ def visible(rng, light, night):
     white = 1.0 + rng.normal(0.0, 0.06, 3)
     if night > 0.5:
         white = white * np.array([1.0 + rng.uniform(-0.05, 0.25), 1.0, 1.0 - rng.uniform(-0.1, 0.3)])
-    light = (
-        light + rng.uniform(0.001, 0.03) * (0.5 + night) / gain
-    )  # stray light in the lens lifts the blacks
+    light = light + rng.uniform(0.001, 0.03) * (0.5 + night) / gain  # stray light in the lens lifts the blacks
     soft = rng.uniform(0.3, 0.8) * min(light.shape[1:]) / 256.0
-    return sensor.expose(
-        rng, blur(light, soft), gain, sensor.response(rng), electrons, rng.uniform(3.0, 9.0), white
-    )
+    return sensor.expose(rng, blur(light, soft), gain, sensor.response(rng), electrons, rng.uniform(3.0, 9.0), white)

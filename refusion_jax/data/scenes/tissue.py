@@ -18,7 +18,6 @@ TISSUES = {
     "core": (1100.0, 110.0, 0.85, 62.0, 1.2, 0.9),  # tumour, bleeding
     "vitreous": (3500.0, 1200.0, 1.0, 8.0, 0.02, 0.03),
 }
-NAMES = tuple(TISSUES)
 
 
 class Section:
@@ -31,12 +30,8 @@ class Section:
         height, width = size
         unit = 0.5 * min(size) * rng.uniform(0.82, 0.95)
         turn, shift = rng.normal(0.0, 0.03), rng.normal(0.0, 0.02, 2)
-        y = (height / 2 - np.arange(height, dtype=np.float32) - 0.5)[:, None] / np.float32(unit) - np.float32(
-            shift[1]
-        )
-        x = (np.arange(width, dtype=np.float32) + 0.5 - width / 2)[None, :] / np.float32(unit) - np.float32(
-            shift[0]
-        )
+        y = (height / 2 - np.arange(height, dtype=np.float32) - 0.5)[:, None] / np.float32(unit) - np.float32(shift[1])
+        x = (np.arange(width, dtype=np.float32) + 0.5 - width / 2)[None, :] / np.float32(unit) - np.float32(shift[0])
         c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
         self.x, self.y = c * x + s * y, c * y - s * x
         self.pixel, self.unit, self.size, self.rng = 1.0 / unit, unit, size, rng
@@ -114,9 +109,7 @@ def cortex(section, depth, cx, cy, folds, reach, thick, open_width, flat=None):
     fr, fc = row - r0, column - np.floor(column)
     c1 = (c0 + 1) % bins
     wave = mix(mix(table[r0, c0], table[r0, c1], fc), mix(table[r0 + 1, c0], table[r0 + 1, c1], fc), fr)
-    wave = wave / np.float32(table.std()) + 0.45 * section.noise(0.6, low=1.5, high=9.0) * smoothstep(
-        0.0, 0.15, depth
-    )
+    wave = wave / np.float32(table.std()) + 0.45 * section.noise(0.6, low=1.5, high=9.0) * smoothstep(0.0, 0.15, depth)
     gy, gx = np.gradient(wave)
     steep = np.maximum(np.sqrt(gx * gx + gy * gy) / np.float32(section.pixel), 2.0)
     away = np.abs(wave) / steep  # distance to the nearest furrow, first order

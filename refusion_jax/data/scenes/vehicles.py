@@ -28,9 +28,7 @@ def vehicle(world, base, rng, facing="rear", running=True, scale=1.0):
         tyre = board.box(side * (wide - 0.19), 0.3, 0.13, 0.33, 0.06)
         board.paint(board.cover(tyre), [0.02] * 3, 14.0 * warm)
     waist = 0.56 * tall + 0.12
-    board.paint(
-        board.cover(board.box(0, 0.36, wide * 0.75, 0.12)), [0.01] * 3, 16.0 * warm
-    )  # underside, exhaust heat
+    board.paint(board.cover(board.box(0, 0.36, wide * 0.75, 0.12)), [0.01] * 3, 16.0 * warm)  # underside, exhaust heat
     middle, half = 0.5 * (waist + 0.3), 0.5 * (waist - 0.3)
     ny = np.clip((board.y - middle) / half, -1, 1) * 0.6
     tone = [c * (0.9 + 0.1 * ny) for c in body]
@@ -44,9 +42,7 @@ def vehicle(world, base, rng, facing="rear", running=True, scale=1.0):
         ny=ny,
     )
     roof, narrow = tall, wide * 0.68
-    cabin = board.convex(
-        (-wide * 0.9, waist - 0.06), (-narrow, roof), (narrow, roof), (wide * 0.9, waist - 0.06)
-    )
+    cabin = board.convex((-wide * 0.9, waist - 0.06), (-narrow, roof), (narrow, roof), (wide * 0.9, waist - 0.06))
     board.paint(
         board.cover(cabin - 0.04),
         body,
@@ -67,9 +63,7 @@ def vehicle(world, base, rng, facing="rear", running=True, scale=1.0):
     )
     for head in heads:
         board.paint(board.cover(np.maximum(head, glass)) * 0.5, [0.015] * 3, 5.0 * warm, emissivity=0.8)
-    lines = board.cover(np.abs(board.y - middle * 0.9) - 0.015) * board.cover(
-        board.box(0, middle, wide * 0.9, half)
-    )
+    lines = board.cover(np.abs(board.y - middle * 0.9) - 0.015) * board.cover(board.box(0, middle, wide * 0.9, half))
     board.paint(0.6 * lines, [0.02] * 3, 4.0 * warm)
     spark = np.exp(-(((board.x - 0.35 * wide) / 0.1) ** 2) - ((board.y - roof + 0.03) / 0.035) ** 2)
     spark = spark * board.cover(cabin - 0.04) * min(1.0, 0.05 / board.pixel)  # the sun in the paint
@@ -93,11 +87,7 @@ def vehicle(world, base, rng, facing="rear", running=True, scale=1.0):
     board.place()
     if lamps_on and world.night > 0.3:  # what the glare of the lens will spread
         for side in (-1, 1):
-            spot = (
-                np.asarray(base, float)
-                + world.view.axes[0] * side * wide * 0.78
-                + np.array([0, waist - 0.14, 0])
-            )
+            spot = np.asarray(base, float) + world.view.axes[0] * side * wide * 0.78 + np.array([0, waist - 0.14, 0])
             colour = np.array([1.0, 0.95, 0.8]) * 25.0 if front else np.array([1.0, 0.1, 0.05]) * 4.0
             world.add_glow(spot, colour, 0.09, 5.0 if front else 0.0)
     return None
@@ -105,9 +95,7 @@ def vehicle(world, base, rng, facing="rear", running=True, scale=1.0):
 
 def _body_colour(rng):
     if rng.random() < 0.7:
-        return np.full(3, rng.choice([0.03, 0.06, 0.2, 0.35, 0.6, 0.75]), np.float32) * rng.uniform(
-            0.85, 1.15
-        )
+        return np.full(3, rng.choice([0.03, 0.06, 0.2, 0.35, 0.6, 0.75]), np.float32) * rng.uniform(0.85, 1.15)
     return hue(rng, (0.5, 0.9), (0.1, 0.5))
 
 
@@ -154,8 +142,7 @@ def _vehicle_side(world, base, rng, running):
     board.paint(board.cover(pane), [tint] * 3, 1.0 + warm, mirror, 0.8, ny=0.3)
     for door in (-0.62, -0.2, 0.22):
         board.paint(
-            0.6
-            * board.cover(np.maximum(np.abs(board.x - door * half) - 0.012, board.box(0, 0.62, half, 0.3))),
+            0.6 * board.cover(np.maximum(np.abs(board.x - door * half) - 0.012, board.box(0, 0.62, half, 0.3))),
             [0.02] * 3,
             1.0,
         )
