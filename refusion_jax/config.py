@@ -5,6 +5,7 @@ Order of application: the defaults below (the paper's recipe) <- configs/TASK.to
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,19 @@ def nearest(word: str, known) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def nearest_key(word: str) -> str:
+    """The key that an unknown one stands for most likely; its section may be missing or wrong."""
+    word = word.lower()
+
+    def likeness(key: str) -> float:
+        ends = word.rpartition(".")[2], key.rpartition(".")[2]
+        if ends[0] == ends[1]:
+            return 2.0
+        return max(difflib.SequenceMatcher(None, *both).ratio() for both in ((word, key), ends))
+
+    return max(all_keys(), key=likeness)
+
+
 def all_keys() -> list[str]:
     """Every key as section.key (task, preset and seed stand alone)."""
     keys = []
@@ -144,6 +158,13 @@ def all_keys() -> list[str]:
         else:
             keys.append(f.name)
     return keys
+
+
+def _kinds() -> dict[str, Any]:
+    """The type of every key."""
+    hints = get_type_hints(Config)
+    sections = {key: key.rpartition(".") for key in all_keys()}
+    return {key: get_type_hints(hints[s])[name] if s else hints[name] for key, (s, _, name) in sections.items()}
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -175,50 +196,45 @@ def flatten(tree: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _convert(key: str, value: Any, kind: Any, origin: str) -> Any:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    if kind is float and type(value) is int:
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+    if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     if kind == tuple[str, ...]:
         if isinstance(value, list | tuple) and all(isinstance(x, str) for x in value):
             return tuple(value)
         raise InputError(f"{origin}: {key} must be a list of texts, got {value!r}")
-    if type(value) is not kind:
+    if type(value) is not kind or kind is float and not math.isfinite(value):
         raise InputError(f"{origin}: {key} must be {names[kind]}, got {value!r}")
     return value
 
 
 def override(config: Config, flat: dict[str, Any], origin: str) -> Config:
     """The configuration with {"section.key": value} applied; InputError on an unknown key or a wrong type."""
-    hints = get_type_hints(Config)
+    kinds = _kinds()
     sections: dict[str, dict] = {}
     top = {}
     for key, value in flat.items():
-        if key not in all_keys():
-            bare = {k.split(".")[-1]: k for k in all_keys()}
-            hint = nearest(key, all_keys()) or nearest(key.split(".")[-1], bare)
-            if hint and "." not in hint:
-                hint = f"; did you mean {bare[hint.split(chr(39))[1]]!r}?"
-            raise InputError(f"{origin}: unknown key {key!r}{hint}")
+        if key not in kinds:
+            raise InputError(f"{origin}: unknown key {key!r}; did you mean {nearest_key(key)!r}?")
         section, _, name = key.rpartition(".")
-        if section:
-            kind = get_type_hints(hints[section])[name]
-            sections.setdefault(section, {})[name] = _convert(key, value, kind, origin)
-        else:
-            top[key] = _convert(key, value, hints[key], origin)
+        (sections.setdefault(section, {}) if section else top)[name] = _convert(key, value, kinds[key], origin)
     for section, values in sections.items():
         top[section] = dataclasses.replace(getattr(config, section), **values)
     return dataclasses.replace(config, **top)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """'section.key=value' of --set; the value as TOML would read it, else as a text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    """'section.key=value' of --set; the value as TOML would read it, else as a text. Texts need no quotes."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
         raise InputError(f"--set {text!r}: expected section.key=value, as in --set train.epochs=10")
     try:
-        return key.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        read = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):  # not TOML's, or a number of more digits than Python reads
+        return key, value
+    # A folder may be called 2024. More than one entry: the value has several lines and is none of TOML's.
+    whole = len(read) == 1 and (isinstance(read["value"], str) or _kinds().get(key) is not str)
+    return key, read["value"] if whole else value
 
 
 def config_folder() -> Path:
@@ -231,7 +247,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """{"section.key": value} of a TOML file."""
     try:
         return flatten(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
 
 
@@ -249,7 +265,11 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
         path = folder / f"{name}.toml"
         if name != "paper":  # the paper's recipe is the defaults and the task's file
             config = override(config, read_toml(path), str(path))
-    config = override(config, dict(map(parse_assignment, assignments)), "--set")
+    given = dict(map(parse_assignment, assignments))
+    for key in ("task", "preset"):
+        if key in given:
+            raise InputError(f"--set {key}: the {key} chooses the files of settings; use --{key} {given[key]!r}")
+    config = override(config, given, "--set")
     config = override(config, top, "option")
     check(config)
     return config
@@ -258,6 +278,7 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
 def load(path: Path) -> Config:
     """A run's config.toml."""
     config = override(Config(), read_toml(path), str(path))
+    config = dataclasses.replace(config, task=task_name(config.task))
     check(config)
     return config
 
@@ -271,7 +292,8 @@ def check(config: Config) -> None:
                 value = getattr(value, part)
             raise InputError(f"{key} must be {expected}, got {value!r}")
 
-    task_name(config.task)
+    need(config.task in TASKS, "task", f"one of {', '.join(TASKS)}")
+    need(config.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
     for key in ("data.batch", "data.scene_size", "model.width", "model.heads", "model.blocks", "model.expansion",
                 "meta.inner_steps", "train.epochs", "train.lr_decay_epochs", "log.every", "log.preview_every",
                 "checkpoint.keep"):  # fmt: skip

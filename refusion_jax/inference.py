@@ -10,7 +10,7 @@ import numpy as np
 
 from refusion_jax import networks
 from refusion_jax.compiling import jit
-from refusion_jax.config import TASKS
+from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
@@ -73,8 +73,8 @@ class Model:
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
-    def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Luma of both, (1,H,W,1) float32 in [0,1], in the trained order."""
+    def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Luma of both, (1,H,W,1) float32 in [0,1], in the trained order, and whether that is (b, a)."""
         a, b = _checked(a, "the first image"), _checked(b, "the second image")
         if a.shape[:2] != b.shape[:2]:
             raise InputError(
@@ -82,13 +82,12 @@ class Model:
                 "pixels; resize or crop one of them"
             )
         a, b = to_luma(a), to_luma(b)
-        if self.task == "meie":
-            a, b = darker_first(a, b)
-        return tuple(x[None, :, :, None] / np.float32(255) for x in (a, b))
+        first, second = darker_first(a, b) if self.task == "meie" else (a, b)
+        return *(x[None, :, :, None] / np.float32(255) for x in (first, second)), first is not a
 
     def network_output(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """F's raw output on a pair, (H,W) float32 in (0,1). Images as for `fuse`."""
-        a, b = self._sources(a, b)
+        a, b, _ = self._sources(a, b)
         return np.asarray(self._functions["fuse"](self.params["F"], a, b))[0, :, :, 0]
 
     def fuse_luma(self, a: np.ndarray, b: np.ndarray, range: str = "minmax") -> np.ndarray:  # noqa: A002
@@ -119,9 +118,9 @@ class Model:
         """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
         if "P" not in self.params:
             raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
-        first, second = self._sources(a, b)
+        first, second, swapped = self._sources(a, b)
         w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params["P"], first, second))
-        if self.task == "meie" and to_luma(_checked(a, "a")).mean() > to_luma(_checked(b, "b")).mean():
+        if swapped:
             w, v = w[..., ::-1], v[..., ::-1]
         return w, v
 
@@ -135,18 +134,39 @@ class Model:
 
 def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Model:
     """A Model from parameter trees and the info stored with them; the architecture is checked."""
-    size, loss = info.get("model", {}), LossSettings(**info.get("loss", {}))
-    try:
-        expected = networks.expected_shapes(networks.build(**size), networks.gradient_channels(loss.sobel_form))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{origin}: cannot build networks of the stored size {size}: {error}") from None
+    task, size, loss = _stored_settings(info, origin)
     if "F" not in trees:
         raise InputError(f"{origin}: expected the parameters of F, got {', '.join(trees) or 'none'}")
+    # Each block has several parameters: without this, a hostile number of blocks would be built one by one.
+    if size["blocks"] > (found := len(flatten(trees["F"]))):
+        raise InputError(f"{origin}: cannot have {size['blocks']} blocks a stage in the {found} parameters of F")
+    try:
+        expected = networks.expected_shapes(networks.build(**size), networks.gradient_channels(loss.sobel_form))
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{origin}: cannot build networks of the stored size {size}: {reason}") from None
     for name in trees:
         if name not in expected:
             raise InputError(f"{origin}: unknown network {name!r}; expected F, R and P")
         check_architecture(expected[name], flatten(trees[name]), f"{origin}, network {name}")
-    return Model(trees, info.get("task"), info, loss, size)
+    return Model(trees, task, info, loss, size)
+
+
+def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, int], LossSettings]:
+    """(task, model size, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
+    flat = {} if info.get("task") is None else {"task": info["task"]}
+    try:
+        for section in ("model", "loss"):
+            values = info.get(section, {})
+            if not isinstance(values, dict):
+                raise InputError(f"{section} must be a table, got {values!r}")
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
+        stored = override(Config(), flat, "its settings")
+        check(stored)
+    except InputError as error:
+        raise InputError(f"{origin}: cannot be used: {error}") from None
+    settings = to_dict(stored)
+    return flat.get("task"), settings["model"], LossSettings(**settings["loss"])
 
 
 def _task_of_name(path: Path) -> str | None:
@@ -169,12 +189,11 @@ def load(checkpoint: str | Path) -> Model:
                 "there is no complete checkpoint here"
             )
         trees, info = checkpoints.read_params(folder)
-        config = info["config"]
-        info = {
-            "task": config["task"], "model": config["model"], "loss": config["loss"], "step": info["step"],
-            "preset": config["preset"],
-        }  # fmt: skip
-        return from_trees(trees, info, str(folder))
+        try:
+            kept = {key: info["config"][key] for key in ("task", "preset", "model", "loss")} | {"step": info["step"]}
+        except (KeyError, TypeError):
+            raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None
+        return from_trees(trees, kept, str(folder))
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file")
     if path.suffix == ".safetensors":
@@ -183,4 +202,5 @@ def load(checkpoint: str | Path) -> Model:
     if path.suffix == ".pth":
         task = _task_of_name(path)
         return from_trees({"F": read_released(path)}, {"task": task, "released": path.name}, str(path))
-    raise InputError(f"{path}: expected a run directory, a .safetensors or a .pth file, got a {path.suffix or 'plain'} file")
+    kind = path.suffix or "plain"
+    raise InputError(f"{path}: expected a run directory, a .safetensors or a .pth file, got a {kind} file")

@@ -15,7 +15,12 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 
 
 def unflatten(flat: dict[str, Any]) -> Any:
-    """The inverse of flatten."""
+    """The inverse of flatten. InputError when one name is a parameter and the beginning of others as well."""
+    for name in flat:
+        parts = name.split("/")
+        for i in range(1, len(parts)):
+            if (above := "/".join(parts[:i])) in flat:
+                raise InputError(f"both {above!r} and {name!r} are parameters; expected one of them")
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

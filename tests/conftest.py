@@ -1,11 +1,17 @@
 """Shared fixtures: where the reference data lies (tests that need it skip where it is absent)."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
+
+
+def pytest_configure(config):
+    """Compiled functions are kept beside pytest's own cache: the suite spends most of its time compiling."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "xla"))
 
 
 def _folder(path: Path) -> Path:

@@ -1,20 +1,45 @@
 """A tiny set of networks and data for the tests of the updates."""
 
-import jax
-import numpy as np
+import functools
 
-from refusion_jax import networks
+import numpy as np
+from flax import traverse_util
+
+from refusion_jax import networks, parameters
 from refusion_jax.meta import linen_networks
-from refusion_jax.training.steps import init_params
 
 SIZE = {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}
 
 
-def tiny(seed=0, dtype=np.float32, channels=1):
-    """(networks, (params_f, params_r, params_p)) of the tiny size."""
+@functools.cache
+def _modules(channels):
     modules = networks.build(**SIZE)
-    params = init_params(modules, jax.random.key(seed), channels)
-    return linen_networks(*modules), jax.tree.map(lambda x: np.asarray(x, dtype), params)
+    return linen_networks(*modules), networks.expected_shapes(modules, channels)
+
+
+def tiny(seed=0, dtype=np.float32, channels=1):
+    """(networks, (params_f, params_r, params_p)) of the tiny size, drawn by NumPy: nothing to compile.
+
+    As at a real start, biases are zero, scales and temperatures near one.
+    """
+    nets, shapes = _modules(channels)
+    rng = np.random.default_rng(seed)
+
+    def draw(name, shape):
+        noise = rng.uniform(-1, 1, shape)
+        if name.endswith("bias"):
+            return np.zeros(shape, dtype)
+        if name.endswith(("scale", "temperature")):
+            return (1 + 0.1 * noise).astype(dtype)
+        if name.endswith("negative_slope"):
+            return np.asarray(0.25, dtype)
+        return (noise / np.sqrt(max(1, np.prod(shape[:-1])))).astype(dtype)
+
+    def tree(net):
+        flat = traverse_util.flatten_dict(shapes[net], sep="/")
+        return parameters.unflatten({k: draw(k, x.shape) for k, x in flat.items()})
+
+    return nets, tuple(tree(net) for net in "FRP")
 
 
 def pairs(seed=0, batch=2, size=8, dtype=np.float32):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from refusion_jax.cli.common import run_command
+from refusion_jax.cli.common import printable, run_command
 from refusion_jax.data.pairs import Pair, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.colormaps import apply_colormap
-from refusion_jax.imaging.files import WRITABLE_FORMATS, read_image, write_image
+from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, read_image, write_image
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="FILE_OR_DIR", default="fused",
                    help="a picture's name (one pair only) or a folder (default: fused)")  # fmt: skip
     p.add_argument("--range", choices=["minmax", "clip"], default="minmax",
-                   help="minmax (default) stretches the result to the full range as the paper does; clip does not")  # fmt: skip
+                   help="minmax (default) stretches to the full range as the paper does; clip does not")  # fmt: skip
     p.add_argument("--gray", action="store_true", help="write the fused luma alone, without colour")
     p.add_argument("--chroma", choices=["soft", "vivid"], default="soft", help="where both sources have colour: near "
                    "their mean (soft, default), or the more colourful one wins (vivid)")  # fmt: skip
@@ -37,41 +37,62 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def output_paths(pairs: list[Pair], out: Path) -> list[Path]:
-    """Where each pair's picture goes; InputError on collisions with each other or with an input."""
-    if out.suffix.lower() in WRITABLE_FORMATS and not out.is_dir():
+def output_paths(pairs: list[Pair], out: Path, maps: bool = False) -> list[list[Path]]:
+    """Where each pair's fused picture goes, and with maps its w and v; InputError on collisions with each other or
+    with an input, and when `out` can be neither a picture nor a folder."""
+    suffix = out.suffix.lower()
+    if suffix in WRITABLE_FORMATS and not out.is_dir():
         if len(pairs) > 1:
             raise InputError(f"--out {out} names one picture, but there are {len(pairs)} pairs; give a folder")
         paths = [out]
+    elif not out.is_dir() and (suffix in READABLE_EXTENSIONS or out.exists()):
+        known = " ".join(sorted(WRITABLE_FORMATS))
+        raise InputError(f"cannot write pictures to --out {out}; expected a folder or a name with one of {known}")
     else:
         # A name is kept whole: with_suffix would take dots in it for extensions.
         paths = [out / f"{pair.name}.png" for pair in pairs]
     inputs = {os.path.realpath(p): p for pair in pairs for p in (pair.a, pair.b)}
-    seen: dict[Path, Pair] = {}
-    for path, pair in zip(paths, pairs, strict=True):
-        if os.path.realpath(path) in inputs:
-            raise InputError(f"the result {path} would overwrite an input; choose another --out")
-        if path in seen:
-            raise InputError(
-                f"{pair.a} and {seen[path].a} would both be written to {path}; fuse them into different --out folders"
-            )
-        seen[path] = pair
-    return paths
+    results = [[path] for path in paths]
+    if maps:
+        for result in results:
+            path = result[0]
+            result += [path.with_name(f"{path.name[: -len(path.suffix)]}_{name}.png") for name in "wv"]
+    seen: dict[str, Pair] = {}
+    for pair, result in zip(pairs, results, strict=True):
+        for path in result:
+            real = os.path.realpath(path)
+            if real in inputs:
+                raise InputError(f"the result {path} would overwrite an input; choose another --out")
+            if real in seen:
+                raise InputError(
+                    f"results of {seen[real].a} and {pair.a} would both be written to {path}; "
+                    "fuse them into different --out folders"
+                )
+            seen[real] = pair
+    return results
 
 
-def write_maps(model, a: np.ndarray, b: np.ndarray, path: Path) -> list[Path]:
-    """NAME_w.png and NAME_v.png beside the fused picture: the weights of source A as colours."""
-    written = []
-    for name, weights in zip("wv", model.maps(a, b), strict=True):
-        target = path.with_name(f"{path.name[: -len(path.suffix)]}_{name}.png")
-        written.append(write_image(target, apply_colormap(weights[..., 0], "diverging")))
-    return written
+def make_folders(paths: list[Path]) -> None:
+    """The folders of the results; InputError where one cannot be made or written to, before any work is done."""
+    for folder in dict.fromkeys(path.parent for path in paths):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"cannot write to the folder {folder}: permission denied; choose another --out")
+
+
+def write_maps(model, a: np.ndarray, b: np.ndarray, paths: list[Path]) -> list[Path]:
+    """P's w and v as colours: the weights of source A."""
+    both = zip(paths, model.maps(a, b), strict=True)
+    return [write_image(path, apply_colormap(weights[..., 0], "diverging")) for path, weights in both]
 
 
 def run(arguments) -> int:
     """Fuses every pair; returns 0, or 1 when some of several pairs failed (each named)."""
     pairs = [pair for a, b in arguments.pair for pair in pairs_from_arguments(a, b)]
-    paths = output_paths(pairs, Path(arguments.out))
+    results = output_paths(pairs, Path(arguments.out), arguments.maps)
 
     from tqdm import tqdm
 
@@ -82,21 +103,24 @@ def run(arguments) -> int:
     model = load(arguments.ckpt)
     if arguments.maps and "P" not in model.params:
         raise InputError(f"--maps needs the loss proposal network P, which {arguments.ckpt} does not have")
+    make_folders([result[0] for result in results])
     failed = 0
-    for pair, path in tqdm(list(zip(pairs, paths, strict=True)), disable=len(pairs) == 1, unit="pair"):
+    for pair, (path, *map_paths) in tqdm(
+        list(zip(pairs, results, strict=True)), disable=len(pairs) == 1, unit="pair"
+    ):
         try:
             a, b = read_image(pair.a), read_image(pair.b)
             fused = model.fuse(a, b, range=arguments.range, gray=arguments.gray, chroma=arguments.chroma)
             written = [write_image(path, fused)]
             if arguments.maps:
-                written += write_maps(model, a, b, path)
+                written += write_maps(model, a, b, map_paths)
         except InputError as error:
             if len(pairs) == 1:
                 raise
-            tqdm.write(f"error: pair {pair.name}: {error}", file=sys.stderr)
+            tqdm.write(printable(f"error: pair {pair.name}: {error}"), file=sys.stderr)
             failed += 1
         else:
-            tqdm.write("wrote " + ", ".join(map(str, written)))
+            tqdm.write(printable("wrote " + ", ".join(map(str, written))))
     if failed:
         print(f"error: {failed} of {len(pairs)} pairs could not be fused (named above)", file=sys.stderr)
     return 1 if failed else 0

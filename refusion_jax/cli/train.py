@@ -10,7 +10,9 @@ from refusion_jax.errors import InputError
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes F's loss.")
+    p = argparse.ArgumentParser(
+        prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
+    )
     p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); with --resume it may be left out")
     p.add_argument("--data", metavar="DIR", help="folder of pairs; without it the built-in scenes are used")
     p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")

@@ -59,7 +59,8 @@ def scale_by_largest() -> optax.GradientTransformation:
 def make_optimizers(outer: str = "adam", adam_eps: float = 1e-16) -> Optimizers:
     """Adam for F and R (eps 1e-8); for P Adam with a far smaller eps, or "normalized".
 
-    P's gradient carries the factor eta_F (entries near 1e-8), so Adam's usual eps would decide its step.
+    P's gradient carries the factor eta_F (entries near 1e-8), so Adam's usual eps would decide its step. The meta step
+    divides it by eta_F; entries are small even so, and the small eps leaves Adam's step to their signs and sizes.
     """
     for_p = {"adam": lambda: optax.scale_by_adam(eps=adam_eps), "normalized": scale_by_largest}
     return Optimizers(optax.scale_by_adam(), optax.scale_by_adam(), for_p[outer]())
@@ -118,18 +119,22 @@ def make_steps(
     """
 
     def decay(step):
+        if rates.decay == 1:
+            return 1.0
         return rates.decay ** (step // rates.decay_steps).astype(jnp.float32)
 
     def meta_step(state: TrainState, train, test):
         factor = decay(state.step)
         meta_train, meta_test = as_luma(train), as_luma(test)
+        eta_f = rates.f * factor if rates.eta_f is None else rates.eta_f
+        eta_r = rates.r * factor if rates.eta_r is None else rates.eta_r
         gradient, (outer, inner) = meta_gradient(
             state.params_p, state.params_f, state.params_r, networks, meta_train, meta_test, loss,
-            eta_f=rates.f * factor if rates.eta_f is None else rates.eta_f,
-            eta_r=rates.r * factor if rates.eta_r is None else rates.eta_r,
-            steps=inner_steps, first_order=first_order,
+            eta_f=eta_f, eta_r=eta_r, steps=inner_steps, first_order=first_order,
         )  # fmt: skip
-        params_p, opt_p = _descend(optimizers.p, gradient, state.opt_p, state.params_p, rates.p * factor)
+        # Eq. 10 carries the factor eta_F; without it the optimiser sees numbers far from its eps and from underflow.
+        scaled = jax.tree.map(lambda g: g / eta_f, gradient)
+        params_p, opt_p = _descend(optimizers.p, scaled, state.opt_p, state.params_p, rates.p * factor)
         metrics = {f"inner_{k}": x for k, x in inner.terms.items()}
         metrics |= {f"outer_{k}": x for k, x in outer.items()}
         metrics |= {

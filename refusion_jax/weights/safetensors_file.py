@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -24,18 +25,30 @@ def write_safetensors(path: Path, trees: dict[str, Any], info: dict[str, Any]) -
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trees by network name, info) of a file made by write_safetensors."""
+    """(trees by network name, float32, and info) of a file made by write_safetensors.
+
+    Raises InputError for any other file, and where the parameters are no floating-point numbers.
+    """
     try:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             flat = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
         info = json.loads(metadata.get("info", "{}"))
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except Exception as error:  # SafetensorError, but also what NumPy or JSON make of hostile content
         raise InputError(f"{path}: not a readable .safetensors file: {' '.join(str(error).split())}") from None
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: expected weights of the format {FORMAT!r}, got {metadata.get('format')!r}")
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: expected a table as the file's info, got {type(info).__name__}")
     trees: dict[str, dict] = {}
     for key, x in flat.items():
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise InputError(f"{path}: expected floating-point parameters, but {key} is {x.dtype}")
         net, _, name = key.partition("/")
-        trees.setdefault(net, {})[name] = x
-    return {net: parameters.unflatten(tree) for net, tree in trees.items()}, info
+        if not name:
+            raise InputError(f"{path}: expected parameters named as F/..., got {key!r}")
+        trees.setdefault(net, {})[name] = x.astype(np.float32)
+    try:
+        return {net: parameters.unflatten(tree) for net, tree in trees.items()}, info
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

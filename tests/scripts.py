@@ -1,0 +1,65 @@
+"""What the tests of the scripts share: a process as a user starts it, pictures, tiny weights made without training."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from tiny import SIZE
+
+from refusion_jax import config, networks
+
+# Processes spend their time on compiling; unoptimised code is compiled in half of it and tests need no speed.
+ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+# The tiny network of tiny.py as --set has it.
+TINY = tuple(f"model.{key}={value}" for key, value in SIZE.items())
+
+
+def settings(*assignments: str) -> list[str]:
+    """--set for each assignment."""
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def script(repo: Path, *command, **environment: str) -> subprocess.CompletedProcess:
+    """`python COMMAND...` in the checkout, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=repo, env=os.environ | ENVIRONMENT | environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def fails(main, capsys, *arguments, status: int = 2) -> str:
+    """The one line that a script's main function says of bad input."""
+    assert main([*map(str, arguments)]) == status
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    return error
+
+
+def picture(seed: int, shape=(20, 24), color: bool = False, mean: float = 128) -> np.ndarray:
+    """A smooth picture with some grain, uint8 (H,W) or (H,W,3)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    layers = [mean + 50 * np.sin(x / 3 + seed + i) * np.cos(y / 4 - i) for i in range(3 if color else 1)]
+    image = np.stack(layers, -1) + 8 * rng.standard_normal((*shape, len(layers)))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., slice(None) if color else 0]
+
+
+def tiny_trees(seed: int = 0, size=SIZE) -> dict:
+    """{"F", "R", "P"}: random parameters far enough from each other that every one of them shows in a result."""
+    rng = np.random.default_rng(seed)
+    expected = networks.expected_shapes(networks.build(**size))
+    return jax.tree.map(lambda x: (0.4 * rng.standard_normal(x.shape)).astype(np.float32), expected)
+
+
+def tiny_config(task: str = "meie", size=SIZE) -> config.Config:
+    """The configuration that goes with tiny_trees."""
+    return config.resolve(task, "paper", [f"model.{key}={value}" for key, value in size.items()])
+
+
+def tiny_info(task: str = "meie", size=SIZE) -> dict:
+    """What a .safetensors file of tiny_trees says of them."""
+    whole = config.to_dict(tiny_config(task, size))
+    return {"task": task, "model": whole["model"], "loss": whole["loss"], "step": 7}
