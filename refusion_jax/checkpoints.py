@@ -12,15 +12,16 @@ from refusion_jax.errors import InputError
 from refusion_jax.training.steps import TrainState
 
 FOLDER = "checkpoints"
+BEST = "best"
 
 
-def open_manager(run: Path, keep: int) -> ocp.CheckpointManager:
+def open_manager(run: Path, keep: int, folder: str = FOLDER) -> ocp.CheckpointManager:
     """Orbax's manager over RUN/checkpoints: writes to a temporary folder, renames when whole, keeps the last `keep`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save at warning level
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
-    return ocp.CheckpointManager((run / FOLDER).absolute(), options=options)
+    return ocp.CheckpointManager((run / folder).absolute(), options=options)
 
 
 def _trees(state: TrainState) -> tuple[dict, dict]:
@@ -86,14 +87,19 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> tuple[Train
     return state, found["info"]
 
 
+def read_info(folder: Path) -> dict[str, Any]:
+    """The info of one checkpoint folder."""
+    return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore((folder / "info").absolute())
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is one checkpoint (RUN/checkpoints/STEP)."""
     return (path / "params").is_dir() and (path / "info").is_dir()
 
 
 def newest(run: Path) -> Path | None:
-    """The newest complete checkpoint folder of a run, or None."""
-    folder = run / FOLDER
+    """The newest complete checkpoint folder of a run (or of RUN/best, RUN/checkpoints itself), or None."""
+    folder = run / FOLDER if (run / FOLDER).is_dir() else run
     steps = [p for p in folder.iterdir() if p.name.isdigit() and is_checkpoint(p)] if folder.is_dir() else []
     return max(steps, key=lambda p: int(p.name), default=None)
 
@@ -102,7 +108,7 @@ def read_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """({"F","R","P"} trees of NumPy arrays, info) of one checkpoint folder."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore((path / "info").absolute())
+        info = read_info(path)
         params = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore((path / "params").absolute())
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

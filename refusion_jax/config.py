@@ -15,6 +15,7 @@ import tomli_w
 
 from refusion_jax.errors import InputError
 from refusion_jax.losses import SOBEL_FORMS
+from refusion_jax.metrics import TASK_METRICS, protocol_metrics
 
 TASKS = ("ivif", "mif", "mfif", "meie")
 TASK_ALIASES = {"meif": "meie"}
@@ -96,6 +97,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """Scores of the held-out pairs while training."""
+
+    every: int = 5  # epochs between scorings (the last epoch is always scored); 0 = never
+    pairs: int = 16  # at most so many pairs, the first by name
+    metrics: tuple[str, ...] = ()  # () = the paper's six of the task
+    best: str = "VIF"  # the checkpoint with the best mean of this metric is kept in RUN/best
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
     """When checkpoints are written; one is always written at the end of an epoch and when training stops."""
 
@@ -117,6 +128,7 @@ class Config:
     meta: MetaConfig = field(default_factory=MetaConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
@@ -300,7 +312,7 @@ def check(config: Config) -> None:
         section, name = key.split(".")
         need(getattr(getattr(config, section), name) >= 1, key, "at least 1")
     for key in ("seed", "data.validation_every", "data.cache_mib", "train.meta_steps", "train.fusion_steps",
-                "log.preview_pairs", "checkpoint.every_minutes", "checkpoint.every_steps", "meta.eta_f",
+                "log.preview_pairs", "validation.every", "checkpoint.every_minutes", "checkpoint.every_steps", "meta.eta_f",
                 "meta.eta_r", "loss.alpha1", "loss.alpha2"):  # fmt: skip
         section, _, name = key.rpartition(".")
         need(getattr(getattr(config, section) if section else config, name) >= 0, key, "0 or more")
@@ -316,4 +328,15 @@ def check(config: Config) -> None:
     need(config.train.meta_steps + config.train.fusion_steps > 0, "train.fusion_steps", "positive if meta_steps is 0")
     need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
     need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
+    need(config.validation.pairs >= 1, "validation.pairs", "at least 1")
+    scored = config.validation.metrics or TASK_METRICS[task_name(config.task)]
+    try:
+        protocol_metrics("paper", scored)
+        protocol_metrics("paper", [config.validation.best])
+    except InputError as error:
+        raise InputError(f"validation.metrics or validation.best: {error}") from None
+    if config.validation.best not in scored:
+        raise InputError(
+            f"validation.best must be one of the metrics scored ({', '.join(scored)}), got {config.validation.best!r}"
+        )
     need(config.meta.optimizer in OPTIMIZERS, "meta.optimizer", " or ".join(OPTIMIZERS))

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 from tiny import SIZE
 
-from refusion_jax import config, networks
+from refusion_jax import checkpoints, config, networks
+from refusion_jax.training.records import write_text
+from refusion_jax.training.steps import init_state, make_optimizers
 
 # Processes spend their time on compiling; unoptimised code is compiled in half of it and tests need no speed.
 ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -63,3 +65,17 @@ def tiny_info(task: str = "meie", size=SIZE) -> dict:
     """What a .safetensors file of tiny_trees says of them."""
     whole = config.to_dict(tiny_config(task, size))
     return {"task": task, "model": whole["model"], "loss": whole["loss"], "step": 7}
+
+
+def tiny_run(folder: Path, task: str = "meie", seeds=(0,)) -> Path:
+    """A run directory as a training leaves it, with one checkpoint of tiny_trees(seed) at step 10 (seed + 1) each."""
+    whole = tiny_config(task)
+    manager = checkpoints.open_manager(folder, keep=len(seeds))
+    for seed in seeds:
+        trees = tiny_trees(seed)
+        state = init_state(trees["F"], trees["R"], trees["P"], make_optimizers())
+        state = state.replace(step=np.int32(10 * (seed + 1)))
+        checkpoints.save(manager, state, {"config": config.to_dict(whole), "streams": {}, "data_sha256": ""})
+    manager.close()
+    write_text(folder / "config.toml", config.to_toml(whole))
+    return folder

@@ -15,7 +15,7 @@ TINY = [
     "model.width=4", "model.heads=2", "model.blocks=1", "model.expansion=1", "data.crop=12", "data.batch=2",
     "data.scenes=6", "data.scene_size=32", "data.validation_every=3", "train.epochs=3", "train.meta_steps=5",
     "train.fusion_steps=6", "train.lr_f=1e-3", "checkpoint.every_steps=3", "log.preview_size=16", "log.every=2",
-    "checkpoint.keep=2",
+    "checkpoint.keep=2", "validation.every=0",
 ]  # fmt: skip
 LAST = 33
 

@@ -9,6 +9,7 @@ import pytest
 from refusion_jax import checkpoints, config
 from refusion_jax.cli.train import load_data
 from refusion_jax.errors import InputError
+from refusion_jax.inference import load
 from refusion_jax.training import loop
 
 SMALL = [
@@ -53,6 +54,28 @@ def test_p_has_learned_something_and_not_collapsed(trained):
     assert all(r["grad_norm_p"] > 0 for r in records(trained[0], "meta"))
     assert last["w_imbalance"] < 0.5
     assert any(first[k] != last[k] for k in ("w_spread", "v_spread"))
+
+
+def test_the_held_out_pairs_are_scored_and_the_best_checkpoint_is_kept(trained, tmp_path):
+    run, _ = trained
+    (record,) = records(run, "validation")
+    assert record["step"] == 86 and {"EN", "SD", "SF", "VIF", "QCB", "QNCIE"} <= record.keys()
+    (best,) = (run / "best").glob("[0-9]*")
+    assert best.name == "86" and checkpoints.read_info(best)["scores"]["VIF"] == record["VIF"]
+    fused = load(run / "best").network_output(*np.random.default_rng(0).random((2, 16, 16), np.float32))
+    assert fused.shape == (16, 16) and load(best).info["step"] == 86
+
+
+def test_a_worse_score_does_not_replace_the_best(trained):
+    run, _ = trained
+    settings = config.load(run / "config.toml")
+    trainer = loop.Trainer(run, settings, load_data(settings))
+    score = checkpoints.read_info(run / "best" / "86")["scores"]["VIF"]
+    trainer.state = trainer.state.replace(step=trainer.state.step + 1)
+    assert not trainer.keep_best({"VIF": score - 0.1})
+    assert [p.name for p in (run / "best").glob("[0-9]*")] == ["86"]
+    assert trainer.keep_best({"VIF": score + 0.1})
+    assert [p.name for p in (run / "best").glob("[0-9]*")] == ["87"]
 
 
 def test_schedule():

@@ -1,6 +1,7 @@
 """What all commands share: bad input becomes one line and exit status 2."""
 
 import sys
+import unicodedata
 from collections.abc import Callable
 
 from refusion_jax.errors import InputError
@@ -8,7 +9,8 @@ from refusion_jax.errors import InputError
 
 def printable(text: object) -> str:
     """The text on one line that any terminal can show: names of files and parameters may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in str(text))
+    return "".join(shown)
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 # What may differ between a run and its continuation: how long, how fast, and what is written; not what is trained.
-MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "checkpoint.", "data.cache_mib", "data.dir")
+MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "validation.", "checkpoint.", "data.cache_mib", "data.dir")
 
 
 def resumed_config(run: Path, arguments):

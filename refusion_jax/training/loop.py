@@ -16,7 +16,10 @@ from refusion_jax.config import Config, to_dict, to_toml
 from refusion_jax.data.pipeline import STREAMS, LumaPairs, epoch_streams, subseed
 from refusion_jax.data.sources import TrainingData
 from refusion_jax.errors import InputError
+from refusion_jax.evaluation import validation_scores
+from refusion_jax.inference import stretch
 from refusion_jax.meta import LossSettings, Networks, linen_networks, propose_weights
+from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
 from refusion_jax.training.progress import Progress
 from refusion_jax.training.records import Recorder, write_text
 from refusion_jax.training.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps
@@ -215,6 +218,33 @@ class Trainer:
         self.step += 1
         return phase, epoch, metrics
 
+    def validate(self) -> dict[str, float]:
+        """Mean scores of the held-out pairs by the paper's protocol, with the range step fuse.py applies."""
+        how = self.config.validation
+        held_out = self.data.validation
+        shown = (held_out[i] for i in range(min(how.pairs, len(held_out))))
+
+        def fuse_luma(a, b):
+            inputs = (x[None, :, :, None].astype(np.float32) / 255 for x in (a, b))
+            return stretch(np.asarray(self.shown["fuse"](self.state.params_f, *inputs))[0, :, :, 0])
+
+        return validation_scores(
+            fuse_luma, ((p["a"], p["b"]) for p in shown), how.metrics or TASK_METRICS[self.config.task]
+        )
+
+    def keep_best(self, scores: dict[str, float]) -> bool:
+        """Keeps this state in RUN/best when its score by validation.best beats the one there. Returns whether."""
+        name = self.config.validation.best
+        manager = checkpoints.open_manager(self.run, 1, checkpoints.BEST)
+        last, sign = manager.latest_step(), 1 if PROTOCOLS["paper"][name].higher_is_better else -1
+        if last is not None:
+            before = checkpoints.read_info(self.run / checkpoints.BEST / str(last))["scores"].get(name)
+            if before is not None and sign * scores[name] <= sign * before:
+                return False
+        checkpoints.save(manager, self.state, {"config": to_dict(self.config), "scores": scores})
+        manager.close()
+        return True
+
     def preview(self) -> np.ndarray | None:
         """The preview picture of validation pairs (of training pairs where none is held out)."""
         log = self.config.log
@@ -252,6 +282,23 @@ def train(
         return Outcome(trainer.step, reason is None, reason, stop.signal)
 
 
+def validation_due(trainer: Trainer, epoch: int) -> bool:
+    """Whether the pairs held out are scored at the end of this epoch (from 1)."""
+    every = trainer.config.validation.every
+    return bool(every and len(trainer.data.validation)) and (epoch % every == 0 or epoch == trainer.schedule.epochs)
+
+
+def _validate(trainer: Trainer, recorder: Recorder, progress: Progress, epoch: int) -> None:
+    try:
+        scores = trainer.validate()
+    except InputError as error:  # pictures too small for a metric, say: no reason to end a training
+        progress.note(f"epoch {epoch}: the validation pairs could not be scored: {error}")
+        return
+    recorder.scalars(trainer.step, {"epoch": epoch, "phase": "validation"}, scores)
+    best = " (best so far, kept in best/)" if trainer.keep_best(scores) else ""
+    progress.note(f"epoch {epoch}: validation " + ", ".join(f"{k} {x:.3f}" for k, x in scores.items()) + best)
+
+
 def _run_to_end(trainer: Trainer, recorder: Recorder, progress: Progress, stop: StopRequest) -> str | None:
     config, schedule = trainer.config, trainer.schedule
     watch = Watch(recorder, config.log.every)
@@ -275,6 +322,9 @@ def _run_to_end(trainer: Trainer, recorder: Recorder, progress: Progress, stop: 
         epoch_done = trainer.step % schedule.per_epoch == 0
         minutes, every = config.checkpoint.every_minutes, config.checkpoint.every_steps
         due = (every and trainer.step % every == 0) or (minutes and time.monotonic() - saved_at > 60 * minutes)
+        if epoch_done and validation_due(trainer, epoch + 1):
+            watch.flush()
+            _validate(trainer, recorder, progress, epoch + 1)
         if epoch_done or due:
             watch.flush()  # a checkpoint is only written of what has been found finite
             trainer.save()
