@@ -312,8 +312,8 @@ def check(config: Config) -> None:
         section, name = key.split(".")
         need(getattr(getattr(config, section), name) >= 1, key, "at least 1")
     for key in ("seed", "data.validation_every", "data.cache_mib", "train.meta_steps", "train.fusion_steps",
-                "log.preview_pairs", "validation.every", "checkpoint.every_minutes", "checkpoint.every_steps", "meta.eta_f",
-                "meta.eta_r", "loss.alpha1", "loss.alpha2"):  # fmt: skip
+                "log.preview_pairs", "validation.every", "checkpoint.every_minutes", "checkpoint.every_steps",
+                "meta.eta_f", "meta.eta_r", "loss.alpha1", "loss.alpha2"):  # fmt: skip
         section, _, name = key.rpartition(".")
         need(getattr(getattr(config, section) if section else config, name) >= 0, key, "0 or more")
     for key in ("train.lr_f", "train.lr_r", "train.lr_p", "train.lr_decay", "loss.sobel_scale", "meta.adam_eps"):

@@ -154,7 +154,10 @@ def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Mode
 
 def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, int], LossSettings]:
     """(task, model size, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
-    flat = {} if info.get("task") is None else {"task": info["task"]}
+    task = info.get("task")
+    if task is not None and task not in TASKS:
+        raise InputError(f"{origin}: cannot be used: its task must be one of {', '.join(TASKS)}, got {task!r}")
+    flat = {}
     try:
         for section in ("model", "loss"):
             values = info.get(section, {})
@@ -166,7 +169,7 @@ def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dic
     except InputError as error:
         raise InputError(f"{origin}: cannot be used: {error}") from None
     settings = to_dict(stored)
-    return flat.get("task"), settings["model"], LossSettings(**settings["loss"])
+    return task, settings["model"], LossSettings(**settings["loss"])
 
 
 def _task_of_name(path: Path) -> str | None:

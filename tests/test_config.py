@@ -151,9 +151,11 @@ def test_an_unknown_key_names_the_nearest(given, nearest):
 
 
 def test_every_key_is_found_without_its_section():
-    bare = [key.rpartition(".")[2] for key in config.all_keys()]
-    assert len(set(bare)) == len(bare) > 40
-    assert [config.nearest_key(name) for name in bare] == config.all_keys()
+    assert len(config.all_keys()) > 40
+    for key in config.all_keys():
+        bare = key.rpartition(".")[2]
+        namesakes = [k for k in config.all_keys() if k.rpartition(".")[2] == bare]  # log.every, validation.every
+        assert config.nearest_key(bare) in namesakes and len(namesakes) <= 2
 
 
 @pytest.mark.parametrize(

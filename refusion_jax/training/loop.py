@@ -81,7 +81,8 @@ def create_run(run: Path, config: Config, data: TrainingData) -> None:
         write_text(run / PAIRS, json.dumps(pairs, indent=1) + "\n")
         write_text(run / CONFIG, to_toml(config))  # last: its presence makes the folder a run
     except OSError as error:
-        raise InputError(f"cannot write the run directory {run}: {error.strerror or error}; choose another --out") from None
+        reason = error.strerror or error
+        raise InputError(f"cannot write the run directory {run}: {reason}; choose another --out") from None
 
 
 class Watch:

@@ -19,7 +19,7 @@ FORMAT = "refusion_jax 1"
 def write_safetensors(path: Path, trees: dict[str, Any], info: dict[str, Any]) -> None:
     """{"F","R","P"} trees and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically."""
     flat = {f"{net}/{k}": x for net, tree in trees.items() for k, x in parameters.flatten(tree).items()}
-    flat = {k: np.ascontiguousarray(x) for k, x in flat.items()}
+    flat = {k: np.asarray(x, order="C") for k, x in flat.items()}  # ascontiguousarray would give scalars an axis
     blob = safetensors.numpy.save(flat, {"format": FORMAT, "info": json.dumps(info, sort_keys=True)})
     write_bytes(path, blob)
 
@@ -47,7 +47,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         net, _, name = key.partition("/")
         if not name:
             raise InputError(f"{path}: expected parameters named as F/..., got {key!r}")
-        trees.setdefault(net, {})[name] = x.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite and is found by the check of values
+            trees.setdefault(net, {})[name] = x.astype(np.float32)
     try:
         return {net: parameters.unflatten(tree) for net, tree in trees.items()}, info
     except InputError as error:
