@@ -1,5 +1,6 @@
 """Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15)."""
 
+import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,7 @@ def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Mode
     if size["blocks"] > (found := len(flatten(trees["F"]))):
         raise InputError(f"{origin}: cannot have {size['blocks']} blocks a stage in the {found} parameters of F")
     try:
-        expected = networks.expected_shapes(networks.build(**size), networks.gradient_channels(loss.sobel_form))
+        expected = _expected_shapes(**size, channels=networks.gradient_channels(loss.sobel_form))
     except (TypeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{origin}: cannot build networks of the stored size {size}: {reason}") from None
@@ -150,6 +151,12 @@ def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Mode
             raise InputError(f"{origin}: unknown network {name!r}; expected F, R and P")
         check_architecture(expected[name], flatten(trees[name]), f"{origin}, network {name}")
     return Model(trees, task, info, loss, size)
+
+
+@functools.lru_cache(maxsize=4)
+def _expected_shapes(channels: int, **size: int) -> dict[str, Any]:
+    """networks.expected_shapes of a size. Tracing the networks takes longer than reading their parameters."""
+    return networks.expected_shapes(networks.build(**size), channels)
 
 
 def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, int], LossSettings]:

@@ -1,5 +1,6 @@
 """What the tests of the scripts share: a process as a user starts it, pictures, tiny weights made without training."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -49,21 +50,26 @@ def picture(seed: int, shape=(20, 24), color: bool = False, mean: float = 128) -
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., slice(None) if color else 0]
 
 
-def tiny_trees(seed: int = 0, size=SIZE) -> dict:
-    """{"F", "R", "P"}: random parameters far enough from each other that every one of them shows in a result."""
+@functools.cache
+def tiny_shapes() -> dict:
+    """{"F", "R", "P"}: the shapes of the tiny networks."""
+    return networks.expected_shapes(networks.build(**SIZE))
+
+
+def tiny_trees(seed: int = 0) -> dict:
+    """{"F", "R", "P"}: random parameters, none of them at a special value such as 0 or 1."""
     rng = np.random.default_rng(seed)
-    expected = networks.expected_shapes(networks.build(**size))
-    return jax.tree.map(lambda x: (0.4 * rng.standard_normal(x.shape)).astype(np.float32), expected)
+    return jax.tree.map(lambda x: np.asarray(0.4 * rng.standard_normal(x.shape), np.float32), tiny_shapes())
 
 
-def tiny_config(task: str = "meie", size=SIZE) -> config.Config:
+def tiny_config(task: str = "meie") -> config.Config:
     """The configuration that goes with tiny_trees."""
-    return config.resolve(task, "paper", [f"model.{key}={value}" for key, value in size.items()])
+    return config.resolve(task, "paper", TINY)
 
 
-def tiny_info(task: str = "meie", size=SIZE) -> dict:
+def tiny_info(task: str = "meie") -> dict:
     """What a .safetensors file of tiny_trees says of them."""
-    whole = config.to_dict(tiny_config(task, size))
+    whole = config.to_dict(tiny_config(task))
     return {"task": task, "model": whole["model"], "loss": whole["loss"], "step": 7}
 
 

@@ -14,13 +14,18 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
 
 FORMAT = "refusion_jax 1"
+HEADER = "refusion_jax"  # the file's one entry of metadata: of several, safetensors writes a random order
 
 
 def write_safetensors(path: Path, trees: dict[str, Any], info: dict[str, Any]) -> None:
-    """{"F","R","P"} trees and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically."""
+    """{"F","R","P"} trees and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically.
+
+    The same trees and info give the same bytes.
+    """
     flat = {f"{net}/{k}": x for net, tree in trees.items() for k, x in parameters.flatten(tree).items()}
     flat = {k: np.asarray(x, order="C") for k, x in flat.items()}  # ascontiguousarray would give scalars an axis
-    blob = safetensors.numpy.save(flat, {"format": FORMAT, "info": json.dumps(info, sort_keys=True)})
+    header = json.dumps({"format": FORMAT, "info": info}, sort_keys=True)
+    blob = safetensors.numpy.save(flat, {HEADER: header})
     write_bytes(path, blob)
 
 
@@ -33,12 +38,13 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             flat = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no mapping)
-        info = json.loads(metadata.get("info", "{}"))
+        header = json.loads(metadata.get(HEADER, "{}"))
     except Exception as error:  # SafetensorError, but also what NumPy or JSON make of hostile content
         raise InputError(f"{path}: not a readable .safetensors file: {' '.join(str(error).split())}") from None
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path}: expected weights of the format {FORMAT!r}, got {metadata.get('format')!r}")
-    if not isinstance(info, dict):
+    found = header.get("format") if isinstance(header, dict) else header
+    if found != FORMAT:
+        raise InputError(f"{path}: expected weights of the format {FORMAT!r}, got {found!r}")
+    if not isinstance(info := header.get("info"), dict):
         raise InputError(f"{path}: expected a table as the file's info, got {type(info).__name__}")
     trees: dict[str, dict] = {}
     for key, x in flat.items():
