@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from refusion_jax.disk import require_space
 from refusion_jax.errors import InputError
 from refusion_jax.training.steps import TrainState
 
@@ -17,7 +18,9 @@ BEST = "best"
 
 def open_manager(run: Path, keep: int, folder: str = FOLDER) -> ocp.CheckpointManager:
     """Orbax's manager over RUN/checkpoints: writes to a temporary folder, renames when whole, keeps the last `keep`."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each save at warning level
+    # Orbax reports each save as a warning, and a failed one once per array; `save` says it in one line.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
@@ -39,6 +42,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
     if step in manager.all_steps():
         return step
     params, optimizers = jax.device_get(_trees(state))
+    # Twice the arrays' bytes: the format's own overhead on small arrays is about as large as they are.
+    require_space(Path(manager.directory), 2 * sum(x.nbytes for x in jax.tree.leaves((params, optimizers))))
     arguments = ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         optimizers=ocp.args.StandardSave(optimizers),

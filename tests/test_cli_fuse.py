@@ -1,5 +1,6 @@
 """fuse.py as a user runs it: where results go, what they hold, what it says of every bad input."""
 
+import errno
 import os
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 from scripts import fails, picture, script, tiny_info, tiny_run, tiny_trees
 
 from refusion_jax import inference
-from refusion_jax.cli.common import printable
+from refusion_jax.cli.common import printable, run_command
 from refusion_jax.cli.fuse import main
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.imaging.files import read_image, write_image
@@ -346,6 +347,21 @@ def test_names_that_no_terminal_shows(tmp_path, weights, capsys):
     b.unlink()
     assert "caf\\udce9\\x1bnoir_B.png: no such file" in refused(capsys, "--ckpt", weights, "--pair", a, b)
     assert printable("é ü\u3000字 \x1b[31m\u2028") == "é ü\u3000字 \\x1b[31m\\u2028"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x.png"), 2, "error: x.png: No space left on device\n"),
+        (OSError("something\nodd"), 2, "error: something\\nodd\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_what_ends_any_command(capsys, error, status, said):
+    def command():
+        raise error
+
+    assert run_command(command) == status and capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

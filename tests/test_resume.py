@@ -1,6 +1,7 @@
 """Real processes: killed at any moment and resumed to the same bytes, stopped by signals and by the time limit."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -102,6 +103,28 @@ def test_signals_stop_after_a_checkpoint_and_resume_to_the_same_bytes(
     assert checkpoints.newest(run).name == str(step) and step < LAST
     assert subprocess.run(resume(run), cwd=repo, capture_output=True).returncode == 0
     assert everything(run) == everything(uninterrupted)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_once_there_is_room(tmp_path, repo, uninterrupted):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        run = disk / "run"
+        filler = disk / "filler"
+        filler.write_bytes(bytes(1_200_000))
+        done = subprocess.run(command(run), cwd=repo, capture_output=True, text=True)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: the disk of ") and "is full" in last and "--resume" in last
+        filler.unlink()
+        subprocess.run(["mount", "-o", "remount,size=40m", str(disk)], check=True)
+        assert subprocess.run(resume(run), cwd=repo, capture_output=True).returncode == 0
+        assert everything(run) == everything(uninterrupted)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_the_last_checkpoints_and_the_end_are_kept(uninterrupted):

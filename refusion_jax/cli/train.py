@@ -1,10 +1,12 @@
 """train.py and refusion-train: train F, R and P on a folder of pairs or on the built-in scenes."""
 
 import argparse
+import dataclasses
+import shlex
 import sys
 from pathlib import Path
 
-from refusion_jax.cli.common import run_command
+from refusion_jax.cli.common import printable, run_command
 from refusion_jax.errors import InputError
 
 
@@ -36,11 +38,11 @@ def resumed_config(run: Path, arguments):
     saved = config.load(run / "config.toml")
     flat = dict(map(config.parse_assignment, arguments.assignments))
     if arguments.data is not None:
-        flat["data.dir"] = str(Path(arguments.data).resolve())
+        flat["data.dir"] = arguments.data
     for name in ("task", "preset", "seed"):
         if (value := getattr(arguments, name)) is not None:
             flat[name] = config.task_name(value) if name == "task" else value
-    new = config.override(saved, flat, "--set")
+    new = with_absolute_data(config.override(saved, flat, "--set"))
     config.check(new)
     before, after = config.flatten(config.to_dict(saved), "saved"), config.flatten(config.to_dict(new), "new")
     for key, value in after.items():
@@ -50,6 +52,18 @@ def resumed_config(run: Path, arguments):
                 "leave it out, or start a new run with another --out"
             )
     return new
+
+
+def with_absolute_data(config):
+    """The configuration with the folder of pairs as an absolute path, so that a run can go on from anywhere."""
+    if not config.data.dir:
+        return config
+    folder = str(Path(config.data.dir).resolve())
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{folder}: config.toml cannot hold this name, it is not UTF-8; rename the folder") from None
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, dir=folder))
 
 
 def load_data(config):
@@ -95,10 +109,10 @@ def run(arguments) -> int:
             raise InputError(f"{out} holds no run yet; give --task to start one")
         top = {}
         if arguments.data is not None:
-            top["data.dir"] = str(Path(arguments.data).resolve())
+            top["data.dir"] = arguments.data
         if arguments.seed is not None:
             top["seed"] = arguments.seed
-        config = configuration.resolve(arguments.task, preset, arguments.assignments, **top)
+        config = with_absolute_data(configuration.resolve(arguments.task, preset, arguments.assignments, **top))
 
     data = load_data(config)
     from refusion_jax.compiling import enable_cache
@@ -112,10 +126,12 @@ def run(arguments) -> int:
     enable_cache()
     note(config, data, out)
     outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
+    quoted = shlex.quote(str(out))
     if outcome.finished:
-        print(f"done: {outcome.step} steps in {out}\nfuse with: python fuse.py --ckpt {out} --pair A B")
+        print(printable(f"done: {outcome.step} steps in {out}"))
+        print(printable(f"fuse with: python fuse.py --ckpt {quoted} --pair A B"))
         return 0
-    print(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {out}")
+    print(printable(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}"))
     return 128 + outcome.signal if outcome.signal else 0
 
 
@@ -127,14 +143,14 @@ def note(config, data, out: Path) -> None:
     train = config.train
     if not config.data.dir:
         print("no --data given: training on the built-in scenes")
-    print(f"task {config.task}, preset {config.preset}, {data.description}")
+    print(printable(f"task {config.task}, preset {config.preset}, {data.description}"))
     print(
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
         f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {device.platform} ({device.device_kind})"
     )
     if config.meta.first_order:
         print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
-    print(f"run directory {out}", flush=True)
+    print(printable(f"run directory {out}"), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,11 +1,13 @@
 """What a run writes besides checkpoints: metrics.jsonl, TensorBoard event files, preview pictures."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from refusion_jax.disk import require_space
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes, write_image
 
@@ -47,6 +49,7 @@ class Recorder:
 
     def scalars(self, step: int, head: dict[str, Any], values: dict[str, float]) -> None:
         """One line of metrics.jsonl: {"step", ...head, ...values}; the values also go to TensorBoard by phase."""
+        require_space(self._run)
         try:
             self._file.write(json.dumps({"step": step, **head, **values}) + "\n")
             self._file.flush()
@@ -66,7 +69,9 @@ class Recorder:
         return path
 
     def close(self) -> None:
-        """Flushes and closes the files."""
-        self._file.close()
+        """Flushes and closes the files. Errors here would hide what ended the run."""
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._board:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
