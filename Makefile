@@ -19,7 +19,7 @@ demo: $(BIN)/.installed
 	@echo "the fused picture: demo/fused.png (its sources: demo/pair; training previews: demo/run/previews)"
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

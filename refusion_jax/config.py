@@ -153,8 +153,6 @@ def nearest_key(word: str) -> str:
 
     def likeness(key: str) -> float:
         ends = word.rpartition(".")[2], key.rpartition(".")[2]
-        if ends[0] == ends[1]:
-            return 2.0
         return max(difflib.SequenceMatcher(None, *both).ratio() for both in ((word, key), ends))
 
     return max(all_keys(), key=likeness)

@@ -14,6 +14,16 @@ def pytest_configure(config):
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "xla"))
 
 
+# Files that take longest, first: two workers then end at about the same time.
+SLOW = ("test_resume", "test_meta", "test_training", "test_cli_train", "test_models", "test_cli_fuse", "test_evaluate")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first; the order within a file stays."""
+    rank = {name: i for i, name in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(SLOW)))
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         pytest.skip(f"reference data not here: {path.relative_to(REPO.parent)}")
