@@ -24,6 +24,16 @@ def cpu_options() -> dict[str, str]:
     return CPU_OPTIONS
 
 
+def run_once(function: Callable, *args):
+    """function(*args), compiled without optimisation: for what runs a single time, compiling is the cost."""
+    options = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else {}
+    lowered = jax.jit(function).lower(*args)
+    try:
+        return lowered.compile(compiler_options=options)(*args)
+    except jax.errors.JaxRuntimeError:  # a release without the option
+        return lowered.compile()(*args)
+
+
 def jit(function: Callable, **options) -> Callable:
     """jax.jit with float32 products kept in float32 on accelerators, and the CPU options where they exist.
 

@@ -7,6 +7,7 @@ import plain
 import pytest
 
 from refusion_jax import inference, networks, parameters
+from refusion_jax.compiling import run_once
 from refusion_jax.imaging.files import read_image
 from refusion_jax.models.blocks import attention_matrix, inverse_norm
 from refusion_jax.training.steps import init_params
@@ -25,7 +26,7 @@ def modules():
 
 @pytest.fixture(scope="module")
 def params(modules):
-    return init_params(modules, jax.random.key(3))
+    return run_once(lambda key: init_params(modules, key), jax.random.key(3))
 
 
 def jiggled(tree, seed=0):

@@ -23,7 +23,7 @@ class TrainingData:
 
 def fingerprint(train: list[str], validation: list[str]) -> str:
     """SHA-256 of the names, training and validation apart."""
-    return hashlib.sha256("\n".join([*train, "--", *validation]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*train, "--", *validation]).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def from_folder(

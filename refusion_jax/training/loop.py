@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from refusion_jax import checkpoints, networks, plots
-from refusion_jax.compiling import jit
+from refusion_jax.compiling import jit, run_once
 from refusion_jax.config import Config, to_dict, to_toml
 from refusion_jax.data.pipeline import STREAMS, LumaPairs, epoch_streams, subseed
 from refusion_jax.data.sources import TrainingData
@@ -178,13 +178,19 @@ class Trainer:
             "propose": jit(lambda p, a, b: propose_weights(p, self.networks, (a, b), self.loss)),
         }
         channels = networks.gradient_channels(config.loss.sobel_form)
-        params = init_params(modules, jax.random.key(subseed(config.seed, 0)), channels)
-        self.state = init_state(*params, optimizers)
+
+        def fresh(key):
+            return init_state(*init_params(modules, key, channels), optimizers)
+
+        key = jax.random.key(subseed(config.seed, 0))
         self.manager = checkpoints.open_manager(run, config.checkpoint.keep)
         self.streams: dict[str, Any] = {}
         self._saved_positions: dict[str, Any] = {}
         self.step = 0
-        if (found := checkpoints.restore(self.manager, self.state)) is not None:
+        found = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
+        if found is None:
+            self.state = run_once(fresh, key)
+        else:
             self.state, info = found
             self.step = info["step"]
             self._saved_positions = info["streams"]
@@ -241,6 +247,7 @@ class Trainer:
         if last is not None:
             before = checkpoints.read_info(self.run / checkpoints.BEST / str(last))["scores"].get(name)
             if before is not None and sign * scores[name] <= sign * before:
+                manager.close()
                 return False
         checkpoints.save(manager, self.state, {"config": to_dict(self.config), "scores": scores})
         manager.close()
@@ -343,10 +350,11 @@ def check_same_data(run: Path, data: TrainingData) -> None:
     path = run / PAIRS
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        known, count = before["sha256"], len(before["train"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read {path}: {error}; the run cannot be continued without it") from None
-    if before["sha256"] != data.fingerprint:
+    if known != data.fingerprint:
         raise InputError(
-            f"{run} was trained on {len(before['train'])} pairs (listed in {path}), but the data now has "
+            f"{run} was trained on {count} pairs (listed in {path}), but the data now has "
             f"{len(data.train)} training pairs or other names; restore them or start a new run"
         )

@@ -80,15 +80,15 @@ def init_state(params_f, params_r, params_p, optimizers: Optimizers) -> TrainSta
 
 
 def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> tuple[Any, Any, Any]:
-    """Fresh parameters of the modules (F, R, P) from one key, one named subkey each."""
+    """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
     fusion, reconstruction, proposal = modules
     x = jnp.zeros((1, 8, 8, 1))
     gradient = jnp.zeros((1, 8, 8, gradient_channels))
-    keys = {name: jax.random.fold_in(key, i) for i, name in enumerate(("F", "R", "P"))}
+    keys = [jax.random.fold_in(key, i) for i in range(3)]  # F, R, P
     return (
-        jax.jit(fusion.init)(keys["F"], x, x)["params"],
-        jax.jit(reconstruction.init)(keys["R"], x)["params"],
-        jax.jit(proposal.init)(keys["P"], x, x, gradient, gradient)["params"],
+        fusion.init(keys[0], x, x)["params"],
+        reconstruction.init(keys[1], x)["params"],
+        proposal.init(keys[2], x, x, gradient, gradient)["params"],
     )
 
 
