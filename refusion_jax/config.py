@@ -16,9 +16,8 @@ import tomli_w
 from refusion_jax.errors import InputError
 from refusion_jax.losses import SOBEL_FORMS
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
+from refusion_jax.naming import TASK_ALIASES, TASKS
 
-TASKS = ("ivif", "mif", "mfif", "meie")
-TASK_ALIASES = {"meif": "meie"}
 PRESETS = ("paper", "quick")
 OPTIMIZERS = ("adam", "normalized")
 

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+TASKS = ("ivif", "mif", "mfif", "meie")
+TASK_ALIASES = {"meif": "meie"}  # the paper writes MEIF
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean X?' for the known word closest to `word` in any case, and what else there is.

@@ -58,14 +58,6 @@ def luma_pairs_from_files(pairs: Sequence[Pair], task: str, cache_bytes: int) ->
     return LumaPairs([p.name for p in pairs], decode, cache_bytes)
 
 
-def luma_pairs_from_arrays(named: Sequence[tuple[str, np.ndarray, np.ndarray]], task: str) -> LumaPairs:
-    """Luma pairs of (name, a, b) images already in memory, (H,W) or (H,W,3) uint8."""
-    lumas = [(to_luma(a), to_luma(b)) for _, a, b in named]
-    if task == "meie":
-        lumas = [darker_first(a, b) for a, b in lumas]
-    return LumaPairs([name for name, _, _ in named], lambda i: lumas[i], cache_bytes=2**62)
-
-
 class Subset:
     """Some pairs of a LumaPairs, by index, as a source of its own."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from refusion_jax.errors import InputError
 from refusion_jax.metrics import agreement, perception, statistics, structure
 from refusion_jax.metrics.levels import triplet
-from refusion_jax.naming import nearest
+from refusion_jax.naming import TASK_ALIASES, nearest
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ _MODALITY = ("EN", "SD", "SF", "AG", "SCD", "SSIM")
 _PHOTOGRAPHY = ("EN", "SD", "SF", "VIF", "QCB", "QNCIE")
 TASK_METRICS = {"ivif": _MODALITY, "mif": _MODALITY, "mfif": _PHOTOGRAPHY, "meie": _PHOTOGRAPHY}
 """The six metrics the paper reports for each task (Tables 1 to 4), in its order."""
-
-_TASK_ALIASES = {"meif": "meie"}
 
 _GREY, _BITS = "grey levels", "bits"
 
@@ -122,7 +120,7 @@ def protocol_metrics(protocol: str = "paper", metrics: Sequence[str] | None = No
 def task_name(task: str) -> str:
     """ivif, mif, mfif or meie, from any case and `meif`. InputError for another, naming the nearest."""
     lower = task.lower()
-    lower = _TASK_ALIASES.get(lower, lower)
+    lower = TASK_ALIASES.get(lower, lower)
     if lower not in TASK_METRICS:
         raise InputError(f"unknown task {task!r}{nearest(task, TASK_METRICS)}")
     return lower

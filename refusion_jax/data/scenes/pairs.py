@@ -8,6 +8,7 @@ import numpy as np
 
 from refusion_jax.data.scenes import exposure, focus, medical, thermal
 from refusion_jax.errors import InputError
+from refusion_jax.naming import TASK_ALIASES
 
 SMALLEST = 32  # pixels: below this there is nothing to see
 
@@ -22,14 +23,13 @@ class ScenePair(NamedTuple):
 
 _MAKERS = {"ivif": thermal.pair, "mif": medical.pair, "mfif": focus.pair, "meie": exposure.pair}
 TASKS = tuple(_MAKERS)
-_ALIASES = {"meif": "meie"}
 
 
 def task_name(task: str) -> str:
     """The task's own name (``meif`` is ``meie``). Raises InputError for another, naming the nearest."""
-    name = _ALIASES.get(task, task)
+    name = TASK_ALIASES.get(task, task)
     if name not in _MAKERS:
-        near = difflib.get_close_matches(str(task), [*TASKS, *_ALIASES], n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(str(task), [*TASKS, *TASK_ALIASES], n=1, cutoff=0.0)[0]
         raise InputError(f"unknown task {task!r}: expected one of {', '.join(TASKS)}; did you mean {near!r}?")
     return name
 
