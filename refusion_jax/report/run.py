@@ -1,0 +1,2 @@
+"""x."""
+write_run_report = None
