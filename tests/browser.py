@@ -1,11 +1,14 @@
 """A real headless Chromium for the tests of the pages; they skip where Chromium or its driver is not installed."""
 
+import io
 import json
 import os
 import shutil
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from PIL import Image
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
@@ -48,11 +51,16 @@ def resize(browser, width: int, height: int, dark: bool = False) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+def screenshot(browser) -> np.ndarray:
+    """What is seen, (H,W,3) uint8, one pixel of the page each."""
+    return np.asarray(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB"))
+
+
 def requests(browser) -> list[str]:
     """The addresses asked for since the last call, but for data in the page itself."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in sent if not url.startswith("data:")]
+    return [url for url in sent if not url.startswith(("data:", "chrome:"))]  # chrome: is the empty first tab's own
 
 
 def complaints(browser) -> list[str]:
