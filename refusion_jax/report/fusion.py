@@ -30,8 +30,9 @@ class FusionReport:
         with FusionReport("out.html", "Night drive") as report:
             report.add("0001", infrared, visible, fused, w[..., 0], v[..., 0], {"source A": "ir/0001.png"})
 
-    Pairs are encoded as they are added and kept in an unnamed temporary file; memory holds a name and a thumbnail of
-    each. Nothing is at `path` before `close`, which the end of a `with` calls (after an error the page is dropped).
+    Pairs are encoded as they are added and kept in an unnamed temporary file; memory holds the name, the facts and a
+    thumbnail of each. Nothing is at `path` before `close`, which the end of a `with` calls (after an error the page is
+    dropped).
 
     sources: what the two sources are called. facts: of all pairs alike, such as the checkpoint, shown at the page's
     head. longest_side: larger pictures are scaled down to it, in pixels, and the page says so.
@@ -108,18 +109,20 @@ class FusionReport:
         rows.setdefault("size", f"{shape[1]} × {shape[0]} pixels, {_kinds(given)}")
         if size != (shape[1], shape[0]):
             rows["shown at"] = f"{size[0]} × {size[1]} pixels"
-        entry = {"layers": layers, "facts": list(rows.items())}
         start = self._entries.tell()
         try:
-            self._entries.write(data_script(f"pair-{len(self._index)}", entry).encode())
+            self._entries.write(data_script(f"pair-{len(self._index)}", layers).encode())
             self._entries.flush()
         except OSError as error:
             self._entries.seek(start)
             self._entries.truncate()
             raise unwritable(self.path, error) from None
         self._index.append(
-            {"name": str(name), "width": size[0], "height": size[1], "thumbnail": thumbnail_uri(pictures["fused"])}
-        )
+            {
+                "name": str(name), "width": size[0], "height": size[1], "layers": list(layers),
+                "facts": list(rows.items()), "thumbnail": thumbnail_uri(pictures["fused"]),
+            }
+        )  # fmt: skip
 
     def close(self) -> Path:
         """Writes the page and returns its path; a second call does nothing. InputError where it cannot be written."""

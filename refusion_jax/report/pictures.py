@@ -32,7 +32,7 @@ def checked_map(array: np.ndarray, shape: tuple[int, int], name: str) -> np.ndar
     """A weight map (H,W) as float32. InputError for another shape."""
     array = np.asarray(array)
     if array.shape != shape or array.dtype.kind not in "fiu":
-        raise InputError(f"{name}: expected a map {shape} of numbers like the pictures, got {array.dtype} {array.shape}")
+        raise InputError(f"{name}: expected numbers {shape} like the pictures, got {array.dtype} {array.shape}")
     return array.astype(np.float32)
 
 

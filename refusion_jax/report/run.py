@@ -157,7 +157,7 @@ def standing(run: Path, records: list[dict[str, Any]], total: int, scores: Score
         lines.append(f"<strong>Finished</strong> after {done:,} steps.")
     else:
         share = f" ({100 * done / total:.1f} %)" if total else ""
-        lines.append(f"<strong>Not finished</strong>: {done:,} of {total:,} steps{share}. train.py --resume goes on.")
+        lines.append(f"<strong>Not finished</strong>: {done:,} of {total:,} steps{share}.")
     try:
         written = time.localtime((run / "metrics.jsonl").stat().st_mtime)
         lines.append(f"Last record written {time.strftime('%Y-%m-%d %H:%M', written)}.")

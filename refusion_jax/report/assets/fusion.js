@@ -27,13 +27,12 @@
   function entry(number) {
     if (!entries.has(number)) {
       const read = arrived(`pair-${number}`).then(async (element) => {
-        const { layers, facts } = JSON.parse(element.textContent);
         const images = {};
-        await Promise.all(Object.entries(layers).map(async ([key, uri]) => {
+        await Promise.all(Object.entries(JSON.parse(element.textContent)).map(async ([key, uri]) => {
           images[key] = make("img", { src: uri, alt: `${names[key]} of ${pairs[number].name}`, draggable: false });
           await images[key].decode();
         }));
-        return { images, facts };
+        return images;
       });
       entries.set(number, read);
       read.catch(() => entries.delete(number));
@@ -160,31 +159,30 @@
   new ResizeObserver(describeScale).observe(frame);
 
   // What is compared.
-  function offer(images) {
-    const offered = comparisons.filter((both) => both.every((key) => key in images));
+  function offer(keys) {
+    const offered = comparisons.filter((both) => both.every((key) => keys.includes(key)));
     if (!offered.includes(chosen)) chosen = offered[0];
     const radios = offered.map((both) => {
       const radio = make("input", { type: "radio", name: "compare", value: both.join("-"), checked: both === chosen });
-      radio.addEventListener("change", () => { chosen = both; layers(images); });
+      radio.addEventListener("change", () => { chosen = both; layers(displayed); });
       return make("label", {}, radio, names[both[0]], make("i", { textContent: "|" }), names[both[1]]);
     });
     // The same choices stay as they are, so that the keyboard does not lose its place.
     const present = [...$("compare").querySelectorAll("input")].map((radio) => radio.value).join();
     if (present !== offered.map((both) => both.join("-")).join()) $("compare").replaceChildren(...radios);
+    $("compare").querySelectorAll("input").forEach((radio) => { radio.checked = radio.value === chosen.join("-"); });
   }
-  let displayed = {};
+  let displayed = null; // the pictures of the pair shown, once they are there
   function layers(images) {
     displayed = images;
+    frame.classList.toggle("loading", !images);
     [["left", chosen[0]], ["right", chosen[1]]].forEach(([side, key]) => {
       const [picture, tag] = $(side).children;
-      const copy = images[key].cloneNode();
-      picture.replaceWith(copy);
+      if (images) picture.replaceWith(images[key].cloneNode());
       tag.textContent = names[key];
     });
-    $("compare").querySelectorAll("input").forEach((radio) => { radio.checked = radio.value === chosen.join("-"); });
     setWipe(wipe);
   }
-  $("compare").addEventListener("change", () => layers(displayed));
 
   // Showing a pair.
   let shown = -1;
@@ -197,22 +195,24 @@
     $("place").textContent = `${number + 1} / ${pairs.length}`;
     for (const element of [frame, $("strip")]) element.style.setProperty("--aspect", aspect);
     setView(1, 0, 0);
+    // All but the pictures is there at once, with room for them, so that nothing moves when they arrive.
+    offer(pair.layers);
+    layers(null);
+    $("strip").style.setProperty("--pictures", pair.layers.length);
+    $("strip").replaceChildren(...pair.layers.map((key) =>
+      make("figure", {}, make("img", { alt: "" }), make("figcaption", { textContent: names[key] }))));
+    $("legend").hidden = !pair.layers.includes("w") && !pair.layers.includes("v");
+    $("facts").replaceChildren(...pair.facts.map(([key, value]) =>
+      make("tr", {}, make("th", { scope: "row", textContent: key }), make("td", { textContent: value }))));
     markInList(scroll);
     steps();
     try { history.replaceState(null, "", `#${number + 1}`); } catch { /* some viewers forbid it */ }
     try {
-      const { images, facts } = await entry(number);
+      const images = await entry(number);
       if (number !== shown) return; // another was asked for meanwhile
       $("problem").hidden = true;
-      offer(images);
       layers(images);
-      const keys = Object.keys(names).filter((key) => key in images);
-      $("strip").style.setProperty("--pictures", keys.length);
-      $("strip").replaceChildren(...keys.map((key) =>
-        make("figure", {}, images[key].cloneNode(), make("figcaption", { textContent: names[key] }))));
-      $("legend").hidden = !("w" in images || "v" in images);
-      $("facts").replaceChildren(...facts.map(([key, value]) =>
-        make("tr", {}, make("th", { scope: "row", textContent: key }), make("td", { textContent: value }))));
+      pair.layers.forEach((key, i) => $("strip").children[i].firstChild.replaceWith(images[key].cloneNode()));
       frame.dataset.pair = number;
       forgetFar();
       if (pairs[number + 1]) entry(number + 1).catch(() => {});

@@ -138,7 +138,7 @@
       const y = (value) => bottom - ((scale(value) - low) / (high - low)) * (bottom - edge.top);
       Object.assign(this, { x, y, bottom });
 
-      for (const value of log ? logTicks(low, high) : ticks(low, high, 4)) {
+      for (const value of log ? logTicks(low, high) : ticks(low, high, 5)) {
         draw("line", { class: "grid", x1: edge.left, x2: right, y1: y(value), y2: y(value) }, svg);
         draw("text", { x: edge.left - 7, y: y(value) + 4, "text-anchor": "end" }, svg).textContent = short(value);
       }
