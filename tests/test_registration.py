@@ -8,13 +8,13 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.alignment import (
     MOTIONS,
     Transform,
-    largest_rectangle,
     read_transform,
     register,
     warp,
     write_transform,
 )  # fmt: skip
 from refusion_jax.imaging.color import to_luma
+from refusion_jax.imaging.common_frame import largest_rectangle
 from refusion_jax.imaging.files import read_image
 from refusion_jax.imaging.registration import estimate_shift, looks_misregistered
 

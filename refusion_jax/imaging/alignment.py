@@ -1,4 +1,4 @@
-"""Bringing one picture onto another of the same scene: ECC registration, warping, common area, transform files."""
+"""Bringing one picture onto another of the same scene: ECC registration, warping, transform files."""
 
 import json
 from dataclasses import dataclass
@@ -95,31 +95,6 @@ def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarra
     inside = np.full(image.shape[:2], 255, np.uint8)
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT}
     return moved, cv2.warpPerspective(inside, transform.matrix, size, **how) >= 254
-
-
-def largest_rectangle(mask: np.ndarray) -> tuple[slice, slice]:
-    """(rows, columns) of the largest upright rectangle that is True all over in a mask (H,W); its True part is convex.
-
-    Raises InputError when the mask is False everywhere.
-    """
-    rows = np.flatnonzero(mask.any(1))
-    if not rows.size:
-        raise InputError("the pictures have no area in common once aligned; try another --align or --align-frame full")
-    part = mask[rows[0] : rows[-1] + 1]
-    left = part.argmax(1)
-    right = part.shape[1] - part[:, ::-1].argmax(1)
-    # Of a convex area the narrowest rows of a rectangle are its first or its last, on either side.
-    best, found = -1, (0, 1, 0, 1)
-    heights = np.arange(1, len(part) + 1)
-    for top in range(len(part)):
-        width = np.minimum(right[top], right[top:]) - np.maximum(left[top], left[top:])
-        areas = np.maximum(width, 0) * heights[: len(width)]
-        i = int(areas.argmax())
-        if areas[i] > best:
-            best = int(areas[i])
-            found = top, top + i + 1, max(left[top], left[top + i]), min(right[top], right[top + i])
-    top, bottom, start, stop = map(int, found)
-    return slice(rows[0] + top, rows[0] + bottom), slice(start, stop)
 
 
 def write_transform(path: Path, transform: Transform) -> Path:

@@ -1,0 +1,83 @@
+"""More than two pictures into one: exposure brackets and focus stacks with a network that takes pairs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.color import NEUTRAL, rgb_to_ycrcb, to_luma, ycrcb_to_rgb
+from refusion_jax.inference import CHROMA_TAU, Model, stretch
+
+TASKS = ("meie", "mfif")
+
+
+def fuse_stack(
+    model: Model, frames: Sequence[np.ndarray], range: str = "minmax", gray: bool = False, chroma: str = "soft"  # noqa: A002
+) -> np.ndarray:
+    """One picture with the information of all frames of a bracket (meie) or of a focus stack (mfif).
+
+    frames: two or more pictures of one size, (H,W) or (H,W,3), uint8 or float in [0,1]. range, gray, chroma and the
+    result: as `Model.fuse`; the levels are stretched once, at the end. A frame that is there twice counts once. The
+    order of the frames does not matter for meie; for mfif they are best given from near to far (or back).
+    Raises InputError for a model of another task, sizes that differ, and less than two different frames.
+    """
+    if model.task not in TASKS:
+        raise InputError(
+            f"stacks are for the tasks {' and '.join(TASKS)}, got {model.task or 'a model of unknown task'}"
+        )
+    if chroma not in CHROMA_TAU:
+        raise InputError(f"chroma must be one of {', '.join(CHROMA_TAU)}, got {chroma!r}")
+    frames = distinct(frames)
+    if len(frames) < 2:
+        raise InputError("expected a stack of at least two different pictures, got one or copies of it")
+    sizes = {np.shape(frame)[:2] for frame in frames}
+    if len(sizes) > 1:
+        raise InputError(f"the pictures of a stack must have one size, got {', '.join(map(str, sorted(sizes)))}")
+    if len(frames) == 2:
+        return model.fuse(*frames, range=range, gray=gray, chroma=chroma)
+    whole = all(np.asarray(frame).dtype == np.uint8 for frame in frames)
+    levels = [np.asarray(f, np.float32) if np.asarray(f).dtype == np.uint8 else np.asarray(f, np.float32) * 255
+              for f in frames]  # fmt: skip
+    lumas = [to_luma(frame) / np.float32(255) for frame in levels]
+    luma = stretch(reduce_lumas(lumas, model.task, model.network_output), range) * np.float32(255)
+    color = np.clip(luma, 0, 255) if gray else _colored(luma, levels, CHROMA_TAU[chroma])
+    return np.rint(color).astype(np.uint8) if whole else (color / 255).astype(np.float32)
+
+
+def distinct(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The frames without those that repeat an earlier one pixel by pixel."""
+    found = {}
+    for frame in frames:
+        frame = np.ascontiguousarray(frame)
+        found.setdefault((frame.shape, frame.dtype, hashlib.sha256(frame).digest()), frame)
+    return list(found.values())
+
+
+def reduce_lumas(
+    lumas: Sequence[np.ndarray], task: str, fuse: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The luma (H,W) of a stack, from lumas (H,W) in [0,1] and the network as a function of two of them."""
+    if task == "meie":
+        lumas = sorted(lumas, key=lambda luma: float(luma.mean(dtype=np.float64)))
+    fused, middle = fuse(lumas[0], lumas[-1]), list(lumas[1:-1])
+    while middle:
+        fused = fuse(fused, middle.pop(0 if len(middle) % 2 else -1))
+    return fused
+
+
+def _colored(luma: np.ndarray, frames: Sequence[np.ndarray], tau: float) -> np.ndarray:
+    """The fused luma (H,W) on 0..255 with the chroma of all frames: Eq. 15, weighted by |chroma - tau|, for any number.
+
+    A frame that is grey all over has no say; grey frames give (H,W)."""
+    if all(frame.ndim == 2 for frame in frames):
+        return np.clip(luma, 0, 255)
+    weighted = total = np.zeros((*luma.shape, 2), np.float32)
+    for frame in frames:
+        chroma = rgb_to_ycrcb(frame)[..., 1:] - np.float32(tau) if frame.ndim == 3 else None
+        if chroma is None or np.all(chroma == NEUTRAL - tau):
+            continue
+        weight = np.abs(chroma)
+        weighted, total = weighted + weight * chroma, total + weight
+    fused = np.where(total > 0, weighted / np.where(total > 0, total, 1), NEUTRAL - tau) + np.float32(tau)
+    return np.clip(ycrcb_to_rgb(np.concatenate([luma[..., None], fused], -1)), 0, 255)
