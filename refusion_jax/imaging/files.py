@@ -14,7 +14,7 @@ from PIL import Image
 from refusion_jax.errors import InputError
 from refusion_jax.imaging import deep, tiff
 from refusion_jax.imaging.decoding import pixels_of, remarks_on
-from refusion_jax.imaging.metadata import Metadata, cleaned_exif, fitted, icc_space, sized_exif
+from refusion_jax.imaging.metadata import Metadata, cleaned_exif, exif_block, fitted, icc_space
 from refusion_jax.imaging.opening import Source, one_line, opened, reason
 
 # Extensions that count as images when a folder is searched.
@@ -180,7 +180,7 @@ def _encoded(
     if image_format == "JPEG":
         options["subsampling"] = 0  # full chroma resolution: fused edges keep their colour
     if metadata.exif:
-        options["exif"] = sized_exif(metadata.exif, *array.shape[:2]).tobytes()
+        options["exif"] = exif_block(metadata, *array.shape[:2])
     if metadata.icc:
         options["icc_profile"] = metadata.icc
     buffer = io.BytesIO()
@@ -193,9 +193,10 @@ def _metadata_of(source: Source) -> tuple[Metadata, tuple[str, ...]]:
     notes = []
     exif = icc = None
     try:
-        exif = cleaned_exif(source.exif)
+        block = source.exif_file()
+        exif = cleaned_exif(block) if block else None
     except Exception:  # noqa: BLE001 - a damaged block raises anything; the pixels are worth having without it
-        notes.append("EXIF dropped: it is damaged")
+        notes.append("EXIF dropped: it cannot be read")
     if source.image is not None:
         icc = source.image.info.get("icc_profile")
     elif tiff.ICC_PROFILE in source.tags:
