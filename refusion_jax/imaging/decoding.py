@@ -20,7 +20,7 @@ def pixels_of(source: Source, full_depth: bool) -> np.ndarray:
 
     Raises InputError for pixels without a known range and for a missing OpenCV, anything for a damaged file.
     """
-    if source.is_deep_tiff and (full_depth or not _pillow_reads(source.layout, source.image)):
+    if source.is_deep_tiff:
         pixels = tiff.decode(source.file, source.tags, source.layout, source.orientation)
         return pixels if full_depth else to_depth(pixels, 8)
     if source.is_deep_png and full_depth:
@@ -82,11 +82,6 @@ def _deep_png(source: Source) -> np.ndarray:
     shown = np.empty((*source.shape, *pixels.shape[2:]), np.uint16)
     as_stored(shown, source.orientation)[...] = pixels
     return shown
-
-
-def _pillow_reads(layout: tiff.Layout, image: Image.Image | None) -> bool:
-    """Whether Pillow reads the 8 high bits of this deep TIFF aright."""
-    return image is not None and not layout.separate and layout.colors == 3
 
 
 def _tiff_bits(source: Source) -> int:

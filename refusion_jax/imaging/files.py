@@ -52,8 +52,9 @@ class Picture:
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file as uint8: (H,W) if it is grey, else (H,W,3) RGB.
 
-    The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16-bit grey is scaled to
-    8 bits (65535 -> 255, rounded), 16-bit colour keeps its 8 high bits. Of several frames or pages the first is read.
+    The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16 bits are scaled to
+    8 (65535 -> 255, rounded; of a PNG in colour the 8 high bits are taken). Of several frames or pages the first is
+    read.
 
     Raises InputError if the file is missing, is no regular file, cannot be read, is no image or a damaged
     one, holds signed, 32-bit or floating-point pixels, or has more than `max_pixels` pixels.
