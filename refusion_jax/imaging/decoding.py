@@ -20,7 +20,7 @@ def pixels_of(source: Source, full_depth: bool) -> np.ndarray:
 
     Raises InputError for pixels without a known range and for a missing OpenCV, anything for a damaged file.
     """
-    if source.is_deep_tiff and (full_depth or not _pillow_reads(source.layout, source.image)):
+    if source.is_deep_tiff:
         pixels = tiff.decode(source.file, source.tags, source.layout, source.orientation)
         return pixels if full_depth else to_depth(pixels, 8)
     if source.is_deep_png and full_depth:
@@ -34,8 +34,9 @@ def pixels_of(source: Source, full_depth: bool) -> np.ndarray:
         raise InputError(f"{source.path}: floating-point pixels have no known range; save it with 8 or 16 bits")
     if image.mode in _GREY_16_MODES:
         _require_16_bits(source, image)
-        grey = filled(image, 1, np.uint16, orientation, lambda rows: _scaled(np.asarray(rows), bits))
-        return grey if full_depth else to_depth(grey, 8)
+        if full_depth:
+            return filled(image, 1, np.uint16, orientation, lambda rows: _grey_16(rows, bits))
+        return filled(image, 1, np.uint8, orientation, lambda rows: to_depth(_grey_16(rows, bits), 8))
     image.info.pop("transparency", None)  # alpha is dropped; Pillow would try to keep it
     if image.mode in _GREY_MODES:
         return filled(image, 1, np.uint8, orientation, lambda rows: np.asarray(_converted(rows, "L")))
@@ -83,11 +84,6 @@ def _deep_png(source: Source) -> np.ndarray:
     return shown
 
 
-def _pillow_reads(layout: tiff.Layout, image: Image.Image | None) -> bool:
-    """Whether Pillow reads the 8 high bits of this deep TIFF aright."""
-    return image is not None and not layout.separate and layout.colors == 3
-
-
 def _tiff_bits(source: Source) -> int:
     return source.layout.bits[0] if source.layout is not None else 16
 
@@ -102,11 +98,12 @@ def _require_16_bits(source: Source, image: Image.Image) -> None:
         )
 
 
-def _scaled(values: np.ndarray, bits: int) -> np.ndarray:
+def _grey_16(image: Image.Image, bits: int) -> np.ndarray:
     """Grey of 16 bits as it is; Pillow gives 12 bits as they are stored, 0..4095."""
-    if bits != 12:
-        return values
-    return (values.astype(np.uint32) * 65535 + 2047) // 4095
+    values = np.asarray(image)
+    if bits == 12:
+        values = (values.astype(np.uint32) * 65535 + 2047) // 4095
+    return values.astype(np.uint16)
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

@@ -9,7 +9,8 @@ import numpy as np
 from PIL.PngImagePlugin import putchunk
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.metadata import Metadata, sized_exif
+from refusion_jax.imaging.exif import BLOCK_PREFIX
+from refusion_jax.imaging.metadata import Metadata, exif_block
 
 _HEADER_END = 33  # the signature and the chunk IHDR
 _GREY_WITH_ALPHA = 4
@@ -63,7 +64,7 @@ def encode_png(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview
     if metadata.icc:
         putchunk(head, b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:
-        putchunk(head, b"eXIf", sized_exif(metadata.exif, *array.shape[:2]).tobytes().removeprefix(b"Exif\0\0"))
+        putchunk(head, b"eXIf", exif_block(metadata, *array.shape[:2]).removeprefix(BLOCK_PREFIX))
     return head.getvalue(), data[_HEADER_END:]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from refusion_jax.errors import InputError
 from refusion_jax.imaging import deep, tiff
 from refusion_jax.imaging.decoding import pixels_of, remarks_on
-from refusion_jax.imaging.metadata import Metadata, cleaned_exif, fitted, icc_space, sized_exif
+from refusion_jax.imaging.metadata import Metadata, cleaned_exif, exif_block, fitted, icc_space
 from refusion_jax.imaging.opening import Source, one_line, opened, reason
 
 # Extensions that count as images when a folder is searched.
@@ -52,8 +52,9 @@ class Picture:
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file as uint8: (H,W) if it is grey, else (H,W,3) RGB.
 
-    The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16-bit grey is scaled to
-    8 bits (65535 -> 255, rounded), 16-bit colour keeps its 8 high bits. Of several frames or pages the first is read.
+    The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16 bits are scaled to
+    8 (65535 -> 255, rounded; of a PNG in colour the 8 high bits are taken). Of several frames or pages the first is
+    read.
 
     Raises InputError if the file is missing, is no regular file, cannot be read, is no image or a damaged
     one, holds signed, 32-bit or floating-point pixels, or has more than `max_pixels` pixels.
@@ -180,7 +181,7 @@ def _encoded(
     if image_format == "JPEG":
         options["subsampling"] = 0  # full chroma resolution: fused edges keep their colour
     if metadata.exif:
-        options["exif"] = sized_exif(metadata.exif, *array.shape[:2]).tobytes()
+        options["exif"] = exif_block(metadata, *array.shape[:2])
     if metadata.icc:
         options["icc_profile"] = metadata.icc
     buffer = io.BytesIO()
@@ -193,9 +194,10 @@ def _metadata_of(source: Source) -> tuple[Metadata, tuple[str, ...]]:
     notes = []
     exif = icc = None
     try:
-        exif = cleaned_exif(source.exif)
+        block = source.exif_file()
+        exif = cleaned_exif(block) if block else None
     except Exception:  # noqa: BLE001 - a damaged block raises anything; the pixels are worth having without it
-        notes.append("EXIF dropped: it is damaged")
+        notes.append("EXIF dropped: it cannot be read")
     if source.image is not None:
         icc = source.image.info.get("icc_profile")
     elif tiff.ICC_PROFILE in source.tags:

@@ -1,6 +1,7 @@
 """A picture file opened and its header read: limits before decoding, what Pillow hides, every failure one line."""
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -12,17 +13,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging import deep, tiff
-from refusion_jax.imaging.metadata import orientation_of
+from refusion_jax.imaging.exif import BLOCK_PREFIX
 from refusion_jax.imaging.pixels import shown_shape
 
-# Pillow keeps its limit on pixels in a module variable; ours is an argument, so theirs is lifted while one
-# file is opened. The lock keeps two threads from restoring each other's value.
-_pillow_limit = threading.Lock()
+
+class _LiftedLimit:
+    """Lifts Pillow's limit on pixels while any file is open here: it is a module variable, ours is an argument.
+
+    Counted, so that threads decode at once and the last one to finish restores the value.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.previous: int | None = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.users == 0:
+                self.previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self.users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                Image.MAX_IMAGE_PIXELS = self.previous
+
+
+_lifted_limit = _LiftedLimit()
 
 
 @dataclass
@@ -53,28 +77,31 @@ class Source:
         return self.layout is not None and self.layout.is_deep and not self.layout.is_plain_grey
 
     @cached_property
-    def exif(self) -> Image.Exif:
-        """The EXIF tags, empty where there are none. Raises anything where they are damaged.
+    def orientation(self) -> int:
+        """The EXIF orientation 1..8, which has to be applied to the pixels as stored; 1 where it is damaged.
 
-        Of a PNG only if they stand before the pixels: asking for others would decode the whole picture. Reading
-        and sizing follow this one rule, so they agree about the orientation.
+        Of a PNG only if it stands before the pixels: asking for a later one would decode the whole picture. Reading
+        and sizing follow this one rule, so they agree.
         """
         if self.image is None:
-            exif = Image.Exif()
-            self.file.seek(0)
-            exif.load_from_fp(self.file)
-            return exif
+            return self.layout.orientation
         early = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
-        if self.image.format != "PNG" or any(key in self.image.info for key in early):
-            return self.image.getexif()
-        return Image.Exif()
-
-    @cached_property
-    def orientation(self) -> int:
-        """The EXIF orientation 1..8 that is still to be applied to the pixels as stored."""
-        with suppress(Exception):  # a picture with a damaged block is read as it is stored
-            return orientation_of(self.exif)
+        if self.image.format == "PNG" and not any(key in self.image.info for key in early):
+            return 1
+        with suppress(Exception):
+            value = self.image.getexif().get(ExifTags.Base.Orientation)
+            if isinstance(value, int) and 1 <= value <= 8:
+                return value
         return 1
+
+    def exif_file(self) -> BinaryIO | None:
+        """The directories of EXIF, where `exif.read` finds them: the file itself if it is a TIFF. None without any."""
+        if self.head.startswith(tiff.PREFIXES):
+            return self.file
+        block = self.image.info.get("exif")
+        if block is None and "Raw profile type exif" in self.image.info:  # as text, by old versions of ImageMagick
+            block = self.image.getexif().tobytes()
+        return io.BytesIO(block.removeprefix(BLOCK_PREFIX)) if block else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,7 +125,7 @@ def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
             raise InputError(f"{path}: expected an image file, got something that is not a regular file")
         if status.st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes)")
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with open(path, "rb") as file, _lifted_limit, warnings.catch_warnings():
             # Pillow warns of odd tags on the way to its error, or where nothing is wrong with the pixels. Should
             # two threads restore each other's filters, this one stays: harmless.
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -131,7 +158,7 @@ def _read_header(path: Path, file: BinaryIO) -> Source:
     file.seek(0)
     is_tiff = head.startswith(tiff.PREFIXES)
     try:
-        image = _open_header(file)
+        image = Image.open(file)
     except UnidentifiedImageError:
         if not is_tiff:
             raise
@@ -155,15 +182,6 @@ def _unsupported(path: Path, layout: tiff.Layout) -> InputError:
         f"{path}: expected a TIFF of 8 or 16 unsigned bits per channel, grey or RGB, got {layout};"
         " save it with 8 or 16 bits"
     )
-
-
-def _open_header(file: BinaryIO) -> Image.Image:
-    with _pillow_limit:
-        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file)
-        finally:
-            Image.MAX_IMAGE_PIXELS = previous
 
 
 def reason(error: OSError) -> str:

@@ -36,8 +36,11 @@ def to_depth(array: np.ndarray, bits: int) -> np.ndarray:
         return array
     if bits == 16:
         return array * np.uint16(257)
-    # Values above 65407 are 255 anyway, and adding 128 to them would run over.
-    return ((np.minimum(array, np.uint16(65407)) + np.uint16(128)) // np.uint16(257)).astype(np.uint8)
+    # In 16 bits throughout: values above 65407 become 255 anyway, and adding 128 to them would run over.
+    values = np.minimum(array, np.uint16(65407))
+    values += np.uint16(128)
+    values //= np.uint16(257)
+    return values.astype(np.uint8)
 
 
 def shown_shape(height: int, width: int, orientation: int) -> tuple[int, int]:

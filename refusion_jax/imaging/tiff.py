@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
-from PIL.TiffTags import LONG
 
+from refusion_jax.imaging.exif import LONG, SHORT, UNDEFINED, Entry, Exif
 from refusion_jax.imaging.metadata import Metadata, sized_exif
 from refusion_jax.imaging.pixels import as_stored, bands, rows_of, shown_shape
 
@@ -117,8 +117,6 @@ def decode(file: BinaryIO, tags: ImageFileDirectory_v2, layout: Layout, orientat
     Premultiplied alpha is divided out, and grey stored with white as zero is inverted. Raises whatever Pillow does
     when the file is damaged.
     """
-    file.seek(0)
-    data = file.read()
     colors = layout.colors
     premultiplied = _PREMULTIPLIED in layout.extra
     shape = shown_shape(layout.height, layout.width, orientation)
@@ -127,20 +125,20 @@ def decode(file: BinaryIO, tags: ImageFileDirectory_v2, layout: Layout, orientat
     alpha = colors + layout.extra.index(_PREMULTIPLIED) if premultiplied else None
     if layout.separate:
         for channel in range(colors):
-            _fill(stored[..., channel : channel + 1], _grey(data, tags, layout, channel), layout, tags)
+            _fill(stored[..., channel : channel + 1], _grey(file, tags, layout, channel), layout, tags)
         if premultiplied:
             plane = np.empty((layout.height, layout.width, 1), np.uint16)
-            _fill(plane, _grey(data, tags, layout, alpha), layout, tags)
+            _fill(plane, _grey(file, tags, layout, alpha), layout, tags)
             for rows in bands(layout.height, layout.width):
                 stored[rows] = _divided(stored[rows], plane[rows])
     else:
-        _fill(stored, _grey(data, tags, layout), layout, tags, alpha)
+        _fill(stored, _grey(file, tags, layout), layout, tags, alpha)
     if layout.photometric == _WHITE_IS_ZERO:
         np.subtract(np.uint16(65535), shown, out=shown)
     return shown
 
 
-def _grey(data: bytes, tags: ImageFileDirectory_v2, layout: Layout, plane: int | None = None) -> Image.Image:
+def _grey(file: BinaryIO, tags: ImageFileDirectory_v2, layout: Layout, plane: int | None = None) -> Image.Image:
     """One plane, or all interleaved channels, as Pillow's 16-bit grey image, decoded."""
     factor = 1 if layout.separate else layout.channels
     grey = ImageFileDirectory_v2(prefix=tags.prefix)
@@ -162,19 +160,46 @@ def _grey(data: bytes, tags: ImageFileDirectory_v2, layout: Layout, plane: int |
     if layout.separate:
         count = len(offsets) // layout.channels
         offsets, sizes = (values[plane * count : (plane + 1) * count] for values in (offsets, sizes))
-    # The new directory stands before a whole copy of the file. Its length does not depend on the values.
+    # The new directory stands before the whole file. Its length does not depend on the values.
     grey.tagtype[offset_tag] = grey.tagtype[size_tag] = LONG
     grey[size_tag], grey[offset_tag] = sizes, offsets
     shift = grey.save(io.BytesIO())
     if tiled:  # strips are shifted by Pillow on saving
         grey[offset_tag] = tuple(offset + shift for offset in offsets)
-    file = io.BytesIO()
-    grey.save(file)
-    file.write(data)
-    file.seek(0)
-    image = TiffImageFile(file)  # not Image.open: its limit on pixels would count channels
+    head = io.BytesIO()
+    grey.save(head)
+    image = TiffImageFile(io.BufferedReader(_Prefixed(head.getvalue(), file)))
     image.load()
     return image
+
+
+class _Prefixed(io.RawIOBase):
+    """A file to read with other bytes before it: large pictures need not be copied for that."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self.head, self.file, self.position = head, file, 0
+        self.size = len(head) + file.seek(0, io.SEEK_END)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = max(0, start + offset)
+        return self.position
+
+    def readinto(self, buffer: memoryview) -> int:
+        if self.position < len(self.head):
+            part = self.head[self.position : self.position + len(buffer)]
+        else:
+            self.file.seek(self.position - len(self.head))
+            part = self.file.read(len(buffer))
+        buffer[: len(part)] = part
+        self.position += len(part)
+        return len(part)
 
 
 def _fill(
@@ -202,23 +227,28 @@ def _divided(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 def encode(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview]:
     """A TIFF, not compressed, of a uint8 or uint16 array (H,W) or (H,W,3): the bytes before its pixels, and these."""
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
-    tags = ImageFileDirectory_v2(prefix=b"II")
-    if metadata.exif:
-        for tag, value in sized_exif(metadata.exif, height, width).items():
-            tags[tag] = value
+    tags = sized_exif(metadata.exif, height, width) if metadata.exif else Exif()
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder(tags.order))
+    for tag, kind, values in (
+        (_WIDTH, LONG, (width,)),
+        (_HEIGHT, LONG, (height,)),
+        (_BITS, SHORT, (8 * array.itemsize,) * channels),
+        (_COMPRESSION, SHORT, (1,)),
+        (_PHOTOMETRIC, SHORT, (_BLACK_IS_ZERO if channels == 1 else _RGB,)),
+        (_STRIP_OFFSETS, LONG, (0,)),
+        (_CHANNELS, SHORT, (channels,)),
+        (_ROWS_PER_STRIP, LONG, (height,)),
+        (_STRIP_SIZES, LONG, (array.nbytes,)),
+        (_PLANAR, SHORT, (1,)),
+    ):
+        tags.set(tags.main, tag, kind, *values)
     if metadata.icc:
-        tags[ICC_PROFILE] = metadata.icc
-    tags[_WIDTH], tags[_HEIGHT] = width, height
-    tags[_BITS] = (8 * array.itemsize,) * channels
-    tags[_COMPRESSION], tags[_PLANAR], tags[_CHANNELS] = 1, 1, channels
-    tags[_PHOTOMETRIC] = _BLACK_IS_ZERO if channels == 1 else _RGB
-    tags[_ROWS_PER_STRIP], tags[_STRIP_OFFSETS], tags[_STRIP_SIZES] = height, 0, array.nbytes
-    head = io.BytesIO()
-    tags.save(head)
-    return head.getvalue(), memoryview(array).cast("B")
+        tags.main[ICC_PROFILE] = Entry(UNDEFINED, metadata.icc)
+    head = tags.to_bytes()
+    tags.set(tags.main, _STRIP_OFFSETS, LONG, len(head))
+    return tags.to_bytes(), memoryview(array).cast("B")
 
 
 def _tuple(value: object) -> tuple[int, ...]:
