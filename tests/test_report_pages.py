@@ -69,8 +69,8 @@ def opened(browser, path, ready):
 
 
 def wait(condition):
-    """The condition's first true value; fails after half a minute."""
-    for _ in range(600):
+    """The condition's first true value; fails after ten seconds of asking."""
+    for _ in range(200):
         if value := condition():
             return value
         time.sleep(0.05)
