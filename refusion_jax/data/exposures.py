@@ -15,7 +15,7 @@ from refusion_jax.imaging.files import read_image
 
 
 def mean_luma(path: Path) -> float:
-    """Mean luma of a picture, 0..255. Of a JPEG only an eighth of each side is decoded. Kept while the file stays as is.
+    """Mean luma of a picture, 0..255. JPEGs are decoded at an eighth of their size. Kept while the file stays as is.
 
     Raises InputError if the file cannot be read.
     """

@@ -186,7 +186,8 @@ def siblings_layout(
 ) -> str:
     """What to call two source folders: a data set where its form is unmistakable or its name stands in the path.
 
-    names: of the two folders; task: the one they and their path tell. above, below: whether train and test lie above the sources or below them.
+    names: of the two folders. task: the one they and their path tell. above, below: whether train and test lie above
+    the sources or below them.
     """
     if dataset and DATASETS[dataset] == task:
         return dataset
