@@ -21,6 +21,7 @@ def test_an_installed_copy_finds_its_configs_and_commands(repo, tmp_path):
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
                          capture_output=True, text=True)  # fmt: skip
     assert out.stdout.split()[0] == "64" and str(tmp_path) in out.stdout, out.stderr
+    assert (tmp_path / "site" / "refusion_jax" / "report" / "assets" / "fusion.js").exists()
     for command in ("refusion-train", "refusion-fuse", "refusion-evaluate"):
         assert (tmp_path / "site" / "bin" / command).exists()
 

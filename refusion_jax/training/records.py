@@ -23,7 +23,7 @@ def read_metrics(run: Path, last_step: int | None = None) -> list[dict[str, Any]
     """The whole lines of RUN/metrics.jsonl up to a step. A last line cut off by a kill is left out."""
     path, lines = run / METRICS, []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:

@@ -1,0 +1,27 @@
+// Light and dark: the system's choice until the switch is used; remembered where the browser allows it.
+"use strict";
+(() => {
+  const key = "refusion-report-theme";
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const current = () => document.documentElement.dataset.theme || (system.matches ? "dark" : "light");
+  try {
+    const kept = localStorage.getItem(key);
+    if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
+  } catch { /* a browser may refuse storage to pages opened from files */ }
+  document.addEventListener("DOMContentLoaded", () => {
+    const button = document.getElementById("theme");
+    const show = () => {
+      const dark = current() === "dark";
+      button.setAttribute("aria-pressed", String(dark));
+      button.title = dark ? "Switch to light" : "Switch to dark";
+    };
+    button.addEventListener("click", () => {
+      const next = current() === "dark" ? "light" : "dark";
+      document.documentElement.dataset.theme = next;
+      try { localStorage.setItem(key, next); } catch { /* as above */ }
+      show();
+    });
+    system.addEventListener("change", show);
+    show();
+  });
+})();
