@@ -184,7 +184,7 @@ def prepare(
     aligned = onto_one_frame(images, transforms, arguments.align_frame or "overlap", reference)
     if arguments.save_transform:
         write_transform(Path(arguments.save_transform), transforms[1])
-    found = "; ".join(f"{name} {t}" for i, (name, t) in enumerate(zip(names, transforms, strict=True)) if i != reference)
+    found = "; ".join(f"{names[i]} {t}" for i, t in enumerate(transforms) if i != reference)
     return aligned, {"aligned": found}
 
 
