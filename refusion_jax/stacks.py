@@ -28,42 +28,61 @@ def fuse_stack(
         )
     if chroma not in CHROMA_TAU:
         raise InputError(f"chroma must be one of {', '.join(CHROMA_TAU)}, got {chroma!r}")
-    frames = distinct(frames)
+    frames = [np.asarray(frames[i]) for i in distinct(frames)]
     if len(frames) < 2:
         raise InputError("expected a stack of at least two different pictures, got one or copies of it")
-    sizes = {np.shape(frame)[:2] for frame in frames}
+    sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1:
         raise InputError(f"the pictures of a stack must have one size, got {', '.join(map(str, sorted(sizes)))}")
     if len(frames) == 2:
         return model.fuse(*frames, range=range, gray=gray, chroma=chroma)
-    whole = all(np.asarray(frame).dtype == np.uint8 for frame in frames)
-    levels = [np.asarray(f, np.float32) if np.asarray(f).dtype == np.uint8 else np.asarray(f, np.float32) * 255
-              for f in frames]  # fmt: skip
+    whole = all(frame.dtype == np.uint8 for frame in frames)
+    levels = [frame.astype(np.float32) * (1 if frame.dtype == np.uint8 else 255) for frame in frames]
     lumas = [to_luma(frame) / np.float32(255) for frame in levels]
-    luma = stretch(reduce_lumas(lumas, model.task, model.network_output), range) * np.float32(255)
+    luma = stretch(fuse_lumas(lumas, model.task, model.network_output), range) * np.float32(255)
     color = np.clip(luma, 0, 255) if gray else _colored(luma, levels, CHROMA_TAU[chroma])
     return np.rint(color).astype(np.uint8) if whole else (color / 255).astype(np.float32)
 
 
-def distinct(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The frames without those that repeat an earlier one pixel by pixel."""
-    found = {}
-    for frame in frames:
+def distinct(frames: Sequence[np.ndarray]) -> list[int]:
+    """The positions of the frames that do not repeat an earlier one pixel by pixel."""
+    found: dict[tuple, int] = {}
+    for i, frame in enumerate(frames):
         frame = np.ascontiguousarray(frame)
-        found.setdefault((frame.shape, frame.dtype, hashlib.sha256(frame).digest()), frame)
-    return list(found.values())
+        found.setdefault((frame.shape, frame.dtype, hashlib.sha256(frame).digest()), i)
+    return sorted(found.values())
 
 
-def reduce_lumas(
+def fuse_lumas(
     lumas: Sequence[np.ndarray], task: str, fuse: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """The luma (H,W) of a stack, from lumas (H,W) in [0,1] and the network as a function of two of them."""
+    """The luma (H,W) of a stack, from lumas (H,W) float32 in [0,1] and the network as a function of two of them.
+
+    No result of the network is fed to it again: each time levels shift a little and fine contrast is lost.
+    meie: frames sorted by brightness; each is fused with the one half the bracket brighter, and the mean is taken.
+    mfif: each frame is fused with the next, and of the results the locally sharpest counts (weights: local contrast
+    to the power 8).
+    """
     if task == "meie":
         lumas = sorted(lumas, key=lambda luma: float(luma.mean(dtype=np.float64)))
-    fused, middle = fuse(lumas[0], lumas[-1]), list(lumas[1:-1])
-    while middle:
-        fused = fuse(fused, middle.pop(0 if len(middle) % 2 else -1))
-    return fused
+        apart = len(lumas) // 2
+    else:
+        apart = 1
+    total = weights = np.float32(0)
+    for one, other in zip(lumas, lumas[apart:], strict=False):
+        fused = fuse(one, other)
+        weight = np.float32(1) if task == "meie" else _sharpness(fused)
+        total, weights = total + weight * fused, weights + weight
+    return total / weights
+
+
+def _sharpness(luma: np.ndarray) -> np.ndarray:
+    """Local contrast to the power 8, smoothed, (H,W); never 0."""
+    from scipy.ndimage import gaussian_filter
+
+    spread = gaussian_filter(luma**2, 3) - gaussian_filter(luma, 3) ** 2
+    contrast = np.sqrt(np.maximum(spread, 0)) + np.float32(1e-3)
+    return gaussian_filter((contrast / np.float32(0.1)) ** 8, 4) + np.float32(1e-20)
 
 
 def _colored(luma: np.ndarray, frames: Sequence[np.ndarray], tau: float) -> np.ndarray:

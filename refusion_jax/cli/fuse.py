@@ -10,7 +10,7 @@ import numpy as np
 
 from refusion_jax.cli import fusing
 from refusion_jax.cli.common import printable, run_command
-from refusion_jax.cli.outputs import Job, check_extra, make_folders, plan_jobs
+from refusion_jax.cli.outputs import Job, Sources, check_extra, make_folders, plan_jobs
 from refusion_jax.data.pairs import find_pairs, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
@@ -97,16 +97,17 @@ def stack_frames(words: list[str]) -> tuple[Path, ...]:
     return tuple(frames)
 
 
-def sources_of(arguments, task: str | None) -> list[tuple[str, tuple[Path, ...]]]:
-    """(name, files) of every pair and stack that the command line names."""
+def sources_of(arguments, task: str | None) -> list[Sources]:
+    """Every pair and stack that the command line names."""
     pairs = [pair for a, b in arguments.pair or [] for pair in pairs_from_arguments(a, b)]
     if arguments.data:
         pairs += find_pairs(arguments.data, task)
-    sets = [(pair.name, (pair.a, pair.b)) for pair in pairs]
+    sets = [Sources(pair.name, (pair.a, pair.b)) for pair in pairs]
     for words in arguments.stack or []:
         frames = stack_frames(words)
         folder = Path(words[0])
-        sets.append((folder.resolve().name if len(words) == 1 and folder.is_dir() else frames[0].stem, frames))
+        name = folder.resolve().name if len(words) == 1 and folder.is_dir() else frames[0].stem
+        sets.append(Sources(name, frames, stack=True))
     return sets
 
 
@@ -170,13 +171,13 @@ def prepare(
     if transform is None and not arguments.align:
         warnings = [] if arguments.no_check else fusing.shift_warnings(images, names)
         for said in warnings:
-            notes.warn(f"{job.name}: {said}; --align translation brings them together, --no-check silences this")
+            notes.warn(f"{job.name}: {said}; --align affine brings them together, --no-check silences this")
         return images, {"looks shifted": "; ".join(warnings)} if warnings else {}
     from refusion_jax.imaging.alignment import Transform, write_transform
     from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
 
     images = fusing.in_depth(images)
-    reference = 0 if len(images) == 2 else len(images) // 2
+    reference = len(images) // 2 if job.stack else 0
     if transform is None:
         transforms = find_transforms(images, arguments.align, reference)
     else:
@@ -198,17 +199,23 @@ def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> lis
     bits = fusing.result_bits(arguments.depth, [picture.pixels for picture in pictures], job.fused)
     images, names = [picture.pixels for picture in pictures], [path.name for path in job.sources]
     images = to_one_size(images, arguments.resize)
-    if len(images) > 2 and model.task == "meie":  # neighbours in brightness have most in common
+    if job.stack:
+        from refusion_jax.stacks import distinct
+
+        kept = distinct(images)
+        images, names = [images[i] for i in kept], [names[i] for i in kept]
+    if job.stack and model.task == "meie":  # neighbours in brightness have most in common
         order = sorted(range(len(images)), key=lambda i: float(to_luma(images[i]).mean(dtype=np.float64)))
         images, names = [images[i] for i in order], [names[i] for i in order]
     images, facts = prepare(images, names, job, arguments, transform, notes)
-    fused = fusing.fused_picture(model, images, bits, arguments.range, arguments.gray, arguments.chroma)
+    how = {"range": arguments.range, "gray": arguments.gray, "chroma": arguments.chroma}
+    fused = fusing.fused_picture(model, images, bits, job.stack, **how)
     metadata = {"a": pictures[0].metadata, "b": pictures[-1].metadata, "none": Metadata()}[arguments.metadata_from]
     for note in fitted(metadata, job.fused, fused)[1]:
         notes.remark(job.fused, note)
     write_image(job.fused, fused, quality=arguments.quality, metadata=metadata)
     w = v = None
-    if len(images) == 2 and (job.maps or report is not None and "P" in model.params):
+    if not job.stack and (job.maps or report is not None and "P" in model.params):
         w, v = fusing.write_maps(model, images[0], images[1], job.maps)
     if report is not None:
         facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts

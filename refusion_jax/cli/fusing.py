@@ -50,18 +50,19 @@ def shift_warnings(images: Sequence[np.ndarray], names: Sequence[str]) -> list[s
     return warnings
 
 
-def fused_picture(
-    model, images: Sequence[np.ndarray], bits: int, range: str = "minmax", gray: bool = False, chroma: str = "soft"  # noqa: A002
-) -> np.ndarray:
-    """Two pictures, or the frames of a stack, as one of 8 or 16 bits. The images are uint8 or uint16, of one size."""
+def fused_picture(model, images: Sequence[np.ndarray], bits: int, stack: bool = False, **how) -> np.ndarray:
+    """Two pictures, or the frames of a stack, as one of 8 or 16 bits. The images are uint8 or uint16, of one size.
+
+    how: range, gray and chroma of `Model.fuse`.
+    """
     whole = bits == 8 and all(image.dtype == np.uint8 for image in images)
     given = list(images) if whole else [floats(image) for image in images]
-    if len(given) == 2:
-        fused = model.fuse(*given, range=range, gray=gray, chroma=chroma)
-    else:
+    if stack:
         from refusion_jax.stacks import fuse_stack
 
-        fused = fuse_stack(model, given, range=range, gray=gray, chroma=chroma)
+        fused = fuse_stack(model, given, **how)
+    else:
+        fused = model.fuse(*given, **how)
     return fused if whole else quantised(fused, bits)
 
 

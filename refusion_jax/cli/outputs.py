@@ -10,14 +10,24 @@ from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What one picture is made of: a pair, or the frames of a stack."""
+
+    name: str
+    paths: tuple[Path, ...]
+    stack: bool = False
+
+
+@dataclass(frozen=True)
 class Job:
-    """One picture to make: a name, the files it is made of (two of a pair, two or more of a stack), the result's path
-    and those of the maps w and v (none or two)."""
+    """One picture to make: a name, the files it is made of (two of a pair, any number of a stack), the result's path,
+    those of the maps w and v (none or two), and whether it is a stack."""
 
     name: str
     sources: tuple[Path, ...]
     fused: Path
     maps: tuple[Path, ...] = ()
+    stack: bool = False
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -26,9 +36,9 @@ class Job:
 
 
 def plan_jobs(
-    sets: Sequence[tuple[str, tuple[Path, ...]]], out: Path, extension: str | None = None, maps: bool = False
+    sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False
 ) -> list[Job]:
-    """The jobs of named sets of sources, in order.
+    """The jobs of sets of sources, in order.
 
     out: a picture's name (for one set) or a folder. extension: of the pictures in a folder, with its dot (default
     .png). maps: also plan NAME_w.png and NAME_v.png.
@@ -46,12 +56,12 @@ def plan_jobs(
         raise InputError(f"cannot write pictures to --out {out}; expected a folder or a name with one of {known}")
     else:
         # A name is kept whole: with_suffix would take dots in it for extensions.
-        paths = [out / f"{name}{extension or '.png'}" for name, _ in sets]
+        paths = [out / f"{one.name}{extension or '.png'}" for one in sets]
     jobs = []
-    for (name, sources), path in zip(sets, paths, strict=True):
+    for one, path in zip(sets, paths, strict=True):
         stem = path.name[: -len(path.suffix)]
         extra = tuple(path.with_name(f"{stem}_{kind}.png") for kind in "wv") if maps else ()
-        jobs.append(Job(name, sources, path, extra))
+        jobs.append(Job(one.name, one.paths, path, extra, one.stack))
     _check_results(jobs)
     return jobs
 
