@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,17 +60,18 @@ def fuse_lumas(
     """The luma (H,W) of a stack, from lumas (H,W) float32 in [0,1] and the network as a function of two of them.
 
     No result of the network is fed to it again: each time levels shift a little and fine contrast is lost.
-    meie: frames sorted by brightness; each is fused with the one half the bracket brighter, and the mean is taken.
-    mfif: each frame is fused with the next, and of the results the locally sharpest counts (weights: local contrast
-    to the power 8).
+    Each frame is fused with the next (for meie the next brighter one), and the results are combined: meie, their
+    mean; mfif, the locally sharpest (weights: local contrast to the power 8).
+    Released weights, 12 brackets of built-in scenes (3 to 7 frames over 3 to 7 stops), means over all frames, against
+    the best of all pairs by MEF-SSIM: QABF +0.038, SSIM +0.035, MEF-SSIM -0.010, VIF -0.05; against the darkest with
+    the brightest: +0.054, +0.064, +0.110, +0.20. Feeding results back (darkest with brightest, then the middle ones):
+    QABF -0.025, SSIM +0.006, MEF-SSIM -0.037, VIF -0.07. Focus stacks of four frames, PSNR against the sharp picture
+    and the best pair: +3.3 dB; fed back, -0.3 to -3.2 dB.
     """
     if task == "meie":
         lumas = sorted(lumas, key=lambda luma: float(luma.mean(dtype=np.float64)))
-        apart = len(lumas) // 2
-    else:
-        apart = 1
     total = weights = np.float32(0)
-    for one, other in zip(lumas, lumas[apart:], strict=False):
+    for one, other in pairwise(lumas):
         fused = fuse(one, other)
         weight = np.float32(1) if task == "meie" else _sharpness(fused)
         total, weights = total + weight * fused, weights + weight

