@@ -267,7 +267,7 @@ def test_pictures_that_cannot_be_fused(tmp_path, weights, pair, capsys):
     text.write_text("not a picture")
     (tmp_path / "in" / "empty.png").write_bytes(b"")
     for b, words in (
-        (larger, "both images must have one size, got 24x20 and 24x21 pixels; resize or crop one"),
+        (larger, "both images must have one size, got 24x20 and 24x21 pixels; --resize a brings"),
         (text, f"{text}: not an image"),
         (tmp_path / "in" / "empty.png", "the file is empty"),
         (tmp_path / "in" / "none.png", "none.png: no such file"),
@@ -367,12 +367,13 @@ def test_what_ends_any_command(capsys, error, status, said):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--ckpt"),
-        (["--ckpt", "x"], "--pair"),
         (["--ckpt", "x", "--pair", "a"], "--pair: expected 2 arguments"),
         (["--ckpt", "x", "--pair", "a", "b", "--range", "wide"], "--range: invalid choice: 'wide'"),
         (["--ckpt", "x", "--pair", "a", "b", "--chroma", "loud"], "--chroma: invalid choice: 'loud'"),
         (["--ckpt", "x", "--pair", "a", "b", "--grey"], "--grey"),
+        (["--pair", "a", "b", "--quality", "101"], "--quality: expected 1 to 100, got 101"),
+        (["--pair", "a", "b", "--depth", "12"], "--depth: invalid choice: 12"),
+        (["--pair", "a", "b", "--align", "spline"], "--align: invalid choice: 'spline'"),
     ],
 )
 def test_arguments_that_are_refused(arguments, words, capsys):

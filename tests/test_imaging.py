@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+from picture_files import ORIENTED
 from PIL import ExifTags, Image
 
 from refusion_jax.errors import InputError
@@ -92,19 +93,6 @@ def test_colour_modes_become_rgb(tmp_path):
     cmyk = Image.fromarray(RGB).convert("CMYK")
     cmyk.save(tmp_path / "cmyk.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "cmyk.tif"), np.asarray(cmyk.convert("RGB")))
-
-
-# What each EXIF orientation asks a viewer to do with the stored rows.
-ORIENTED = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a[::-1].swapaxes(0, 1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a[:, ::-1].swapaxes(0, 1),
-}
 
 
 @pytest.mark.parametrize("extension", ["png", "tif", "jpg", "webp"])

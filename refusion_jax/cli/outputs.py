@@ -1,0 +1,112 @@
+"""What fuse.py writes and where: one job per pair or stack, and no result over an input or over another result."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What one picture is made of: a pair, or the frames of a stack."""
+
+    name: str
+    paths: tuple[Path, ...]
+    stack: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make: a name, the files it is made of (two of a pair, any number of a stack), the result's path,
+    those of the maps w and v (none or two), and whether it is a stack."""
+
+    name: str
+    sources: tuple[Path, ...]
+    fused: Path
+    maps: tuple[Path, ...] = ()
+    stack: bool = False
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """All files that it writes."""
+        return (self.fused, *self.maps)
+
+
+def plan_jobs(
+    sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False
+) -> list[Job]:
+    """The jobs of sets of sources, in order.
+
+    out: a picture's name (for one set) or a folder. extension: of the pictures in a folder, with its dot (default
+    .png). maps: also plan NAME_w.png and NAME_v.png.
+    Raises InputError when `out` can be neither, when two results would be one file and when one would be a source.
+    """
+    suffix = out.suffix.lower()
+    if suffix in WRITABLE_FORMATS and not out.is_dir():
+        if len(sets) > 1:
+            raise InputError(f"--out {out} names one picture, but there are {len(sets)} pairs; give a folder")
+        if extension and WRITABLE_FORMATS[suffix] != WRITABLE_FORMATS[extension]:
+            raise InputError(f"--out {out} and --format {extension[1:]} disagree; leave out --format")
+        paths = [out]
+    elif not out.is_dir() and (suffix in READABLE_EXTENSIONS or out.exists()):
+        known = " ".join(sorted(WRITABLE_FORMATS))
+        raise InputError(f"cannot write pictures to --out {out}; expected a folder or a name with one of {known}")
+    else:
+        # A name is kept whole: with_suffix would take dots in it for extensions.
+        paths = [out / f"{one.name}{extension or '.png'}" for one in sets]
+    jobs = []
+    for one, path in zip(sets, paths, strict=True):
+        stem = path.name[: -len(path.suffix)]
+        extra = tuple(path.with_name(f"{stem}_{kind}.png") for kind in "wv") if maps else ()
+        jobs.append(Job(one.name, one.paths, path, extra, one.stack))
+    _check_results(jobs)
+    return jobs
+
+
+def check_extra(path: Path, jobs: Iterable[Job], option: str) -> None:
+    """InputError when a file of another option would take the place of a source or of a result."""
+    real, identity = os.path.realpath(path), _identity(path)
+    for job in jobs:
+        for other in (*job.sources, *job.results):
+            if os.path.realpath(other) == real or identity and _identity(other) == identity:
+                raise InputError(f"{option} {path} would overwrite {other}; choose another name")
+
+
+def make_folders(paths: Iterable[Path]) -> None:
+    """The folders of the results; InputError where one cannot be made or written to, before any work is done."""
+    for folder in dict.fromkeys(path.parent for path in paths):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from None
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"cannot write to the folder {folder}: permission denied; choose another --out")
+
+
+def _check_results(jobs: Sequence[Job]) -> None:
+    sources = {os.path.realpath(path) for job in jobs for path in job.sources}
+    # By device and number too: where case does not count, and for hard links, names do not tell.
+    identities = {_identity(path) for path in sources} - {None}
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        for path in job.results:
+            real = os.path.realpath(path)
+            if real in sources or _identity(path) in identities:
+                raise InputError(f"the result {path} would overwrite an input; choose another --out")
+            if real in seen:
+                raise InputError(
+                    f"results of {seen[real].sources[0]} and {job.sources[0]} would both be written to {path}; "
+                    "fuse them into different --out folders"
+                )
+            seen[real] = job
+
+
+def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

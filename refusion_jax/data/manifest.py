@@ -1,0 +1,332 @@
+"""Manifests: lists of pairs as CSV files that can be published and cited; written, read and checked.
+
+    # refusion_jax pairs 1
+    # task: ivif
+    # root: ../MSRS
+    # sha256: 0f3c...
+    name,a,b,split,sha256_a,sha256_b
+    00001D,train/ir/00001D.png,train/vi/00001D.png,train,5a1e...,77c0...
+
+Paths are relative to the root with `/` between folders; the root is relative to the manifest's own folder, and is that
+folder where the line is missing. The hash of the list covers task, names, splits and the files' hashes, but neither
+the paths nor the root: it names the content, wherever that lies. Only name, a and b are required; lines before the
+header that begin with `#` and columns of other names are passed over.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from refusion_jax.data.discovery import Discovery, Group
+from refusion_jax.data.pair import Pair, natural_key
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import write_bytes
+from refusion_jax.naming import TASK_ALIASES, TASKS
+
+COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
+SPLITS = ("train", "validation", "test")
+_TITLE = "refusion_jax pairs"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says. `problems` are one line each; pairs of rows with a problem are left out.
+
+    Attributes:
+      pairs: in natural order of their names, with the split of each.
+      hashes: pair name -> SHA-256 of its files a and b in hex, where the manifest has them.
+      sha256: of the list, as computed from the rows.
+    """
+
+    path: Path
+    root: Path
+    task: str | None
+    pairs: tuple[Pair, ...]
+    hashes: dict[str, tuple[str, str]]
+    sha256: str
+    problems: tuple[str, ...]
+
+    def as_discovery(self) -> Discovery:
+        """The same as `find_pairs` and the survey take it."""
+        form = "manifest" + (f" of {self.root}" if self.root != self.path.parent else "")
+        groups = (Group(form, self.task, "as listed", ("column a",), ("column b",), len(self.pairs)),)
+        return Discovery(self.path, self.pairs, groups if self.pairs else (), errors=self.problems)
+
+
+def list_hash(task: str | None, rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """SHA-256 of a list: of its task and of (name, split, hash of a, hash of b) by plainly sorted name."""
+    total = hashlib.sha256(f"{_TITLE} {_VERSION}\0{task or ''}\n".encode())
+    for row in sorted(rows):
+        total.update("\0".join(row).encode() + b"\n")
+    return total.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes in hex. Raises InputError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def write(
+    path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashes: dict[str, tuple[str, str]]
+) -> str:
+    """Writes the pairs, whole or not at all; returns the hash of the list. An existing file is not overwritten.
+
+    root: the folder that the paths will be relative to, best the one that was searched. hashes: as in Manifest.
+    Raises InputError for a name that a manifest cannot hold.
+    """
+    check_new(path)
+    rows = []
+    for pair in sorted(pairs, key=lambda pair: natural_key(pair.name)):
+        files = [_portable(file, root) for file in (pair.a, pair.b)]
+        if (problem := _name_problem(pair.name)) is not None:
+            raise InputError(f"a manifest cannot hold the name {pair.name!r}: {problem}; rename the file")
+        rows.append((pair.name, *files, pair.split or "", *hashes.get(pair.name, ("", ""))))
+    total = list_hash(task, [(name, split, *both) for name, _, _, split, *both in rows])
+    text = io.StringIO()
+    text.write(f"# {_TITLE} {_VERSION}\n")
+    if task:
+        text.write(f"# task: {task}\n")
+    relative = _relative_root(root, path)
+    if relative != ".":
+        text.write(f"# root: {relative}\n")
+    text.write(f"# sha256: {total}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([COLUMNS, *rows])
+    try:
+        data = text.getvalue().encode()
+    except UnicodeEncodeError:
+        raise InputError(f"a manifest cannot hold the name of the folder {root}: it is not UTF-8; rename it") from None
+    write_bytes(path, data)
+    return total
+
+
+def check_new(path: Path) -> None:
+    """InputError unless a manifest may be written here: a .csv file that does not exist."""
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"expected a manifest's name to end in .csv, got {path}")
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists already; choose another name or delete it first")
+
+
+def _portable(file: Path, root: Path) -> str:
+    relative = Path(os.path.relpath(file, root)).as_posix()
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"a manifest cannot hold the name of {file}: it is not UTF-8; rename the file") from None
+    if "\\" in relative or not relative.isprintable() or relative != relative.strip():
+        raise InputError(
+            f"a manifest cannot hold the path {relative!r}: it has a backslash, a control character or a blank at its"
+            " end; rename the file"
+        )
+    return relative
+
+
+def _relative_root(root: Path, path: Path) -> str:
+    try:
+        return Path(os.path.relpath(os.path.realpath(root), os.path.realpath(path.parent))).as_posix()
+    except ValueError:  # on Windows, another drive
+        return Path(os.path.abspath(root)).as_posix()
+
+
+def _name_problem(name: str) -> str | None:
+    """What forbids a name: results are written under it, so it must not lead out of their folder."""
+    if not name or name != name.strip():
+        return "it is empty or begins or ends with a blank"
+    if not name.isprintable() or "\\" in name:
+        return "it has a backslash or a control character, or is not UTF-8"
+    if name.startswith("/") or re.match("[A-Za-z]:", name) or {"", ".", ".."} & set(name.split("/")):
+        return "it would lead out of the folder of the results"
+    return None
+
+
+def read(path: Path, task: str | None = None, root: Path | None = None) -> Manifest:
+    """Reads a manifest and looks for its files; their contents are checked by `check_hashes` alone.
+
+    root: the folder of the files, instead of the one the manifest names. Raises InputError for what is no manifest and
+    for one of another task than `task`; bad rows, names given twice, missing files and a list that is not the one whose
+    hash it bears are the result's `problems`.
+    """
+    text = _text_of(path)
+    head, header, rows = _split_text(text, path)
+    own_task = _task_in(head, path)
+    if task and own_task and task != own_task:
+        raise InputError(f"{path}: lists pairs for {own_task}, not for {task}; leave out --task, or take another list")
+    if root is None:
+        root = path.parent
+        if "root" in head:
+            relative = _path_in(head["root"], f"{path}: root")
+            root = Path(os.path.normpath(os.path.join(os.path.realpath(root), relative)))
+    elif not root.is_dir():
+        raise InputError(f"{root}: expected the folder of the files that {path} lists, but it does not exist")
+    reader = _Rows(path, root, header)
+    for line, row in rows:
+        reader.add(line, row)
+    problems = reader.problems
+    total = list_hash(own_task, reader.content)
+    if "sha256" in head and not problems and head["sha256"].lower() != total:
+        problems.append(
+            f"{path}: was changed after it was written: its rows have the hash {total}, it says {head['sha256']};"
+            " take the original, or delete its line '# sha256' to use it as it is"
+        )
+    problems += _missing_files(path, root, reader.pairs)
+    pairs = sorted(reader.pairs, key=lambda pair: natural_key(pair.name))
+    if not pairs and not problems:
+        problems.append(f"{path}: lists no pairs")
+    return Manifest(path, root, own_task or task, tuple(pairs), reader.hashes, total, tuple(problems))
+
+
+def check_hashes(manifest: Manifest, progress: Callable[[], None] = lambda: None) -> list[str]:
+    """One line for each file that is missing or has not the content it had when the manifest was written."""
+    problems = []
+    for pair in manifest.pairs:
+        for file, expected in zip((pair.a, pair.b), manifest.hashes.get(pair.name, ("", "")), strict=True):
+            try:
+                if expected and file_hash(file) != expected:
+                    problems.append(f"{file}: the content is not the one listed (pair '{pair.name}')")
+            except InputError as error:
+                problems.append(str(error))
+        progress()
+    return problems
+
+
+def _text_of(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such manifest") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected a CSV file in UTF-8, got another encoding; save it as UTF-8") from None
+
+
+_Numbered = list[tuple[int, list[str]]]  # line number, fields
+
+
+def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Numbered]:
+    """(the `# key: value` lines, the header's columns, the rows)."""
+    lines = text.splitlines()
+    head: dict[str, str] = {}
+    start = 0
+    while start < len(lines) and (not lines[start].strip(' ,"') or lines[start].lstrip(' "').startswith("#")):
+        # A spreadsheet that saved the file anew may have quoted the line and added commas.
+        key, colon, value = lines[start].strip(' ,"').lstrip("# ").partition(":")
+        if colon:
+            head[key.strip().lower()] = value.strip()
+        start += 1
+    reader = csv.reader(io.StringIO("\n".join(lines[start:])), strict=True)
+    try:
+        rows = [(start + reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path} line {start + reader.line_num}: not CSV: {error}") from None
+    header = [column.strip().lower() for column in rows[0][1]] if rows else []
+    missing = [column for column in COLUMNS[:3] if column not in header]
+    if missing:
+        got = ", ".join(header[:6]) or "nothing"
+        raise InputError(f"{path}: expected columns name, a, b (and others), separated by commas; got {got}")
+    if len(set(header)) < len(header):
+        raise InputError(f"{path}: two columns have one name; expected each of {', '.join(header)} once")
+    return head, header, [(line, row) for line, row in rows[1:] if any(field.strip() for field in row)]
+
+
+def _task_in(head: dict[str, str], path: Path) -> str | None:
+    task = head.get("task", "").lower()
+    task = TASK_ALIASES.get(task, task)
+    if task and task not in TASKS:
+        raise InputError(f"{path}: names the task '{head['task']}'; expected one of {', '.join(TASKS)}")
+    return task or None
+
+
+def _path_in(text: str, where: str) -> Path:
+    """A path of a manifest on this machine: backslashes count as /. InputError for a drive letter elsewhere."""
+    text = text.replace("\\", "/")
+    if os.name != "nt" and (re.match("[A-Za-z]:", text) or text.startswith("//")):
+        raise InputError(
+            f"{where}: '{text}' is a path of a Windows machine; make it relative, or give the folder of the files:"
+            " python -m refusion_jax.data MANIFEST --root DIR --manifest NEW.csv"
+        )
+    if "\0" in text:
+        raise InputError(f"{where}: has a NUL character; expected a path")
+    return Path(PurePosixPath(text))
+
+
+class _Rows:
+    """Turns rows into pairs, and what is wrong with a row into a line."""
+
+    def __init__(self, path: Path, root: Path, header: list[str]):
+        self._path, self._root, self._header = path, root, header
+        self.pairs: list[Pair] = []
+        self.hashes: dict[str, tuple[str, str]] = {}
+        self.content: list[tuple[str, str, str, str]] = []
+        self.problems: list[str] = []
+        self._names: dict[str, int] = {}
+        self._files: dict[frozenset[Path], int] = {}
+
+    def add(self, line: int, row: list[str]) -> None:
+        """One row."""
+        try:
+            self._add(line, row, f"{self._path} line {line}")
+        except InputError as error:
+            self.problems.append(str(error))
+
+    def _add(self, line: int, row: list[str], where: str) -> None:
+        if len(row) != len(self._header):
+            raise InputError(f"{where}: expected {len(self._header)} fields, got {len(row)}")
+        fields = dict(zip(self._header, (field.strip() for field in row), strict=True))
+        name, split = fields["name"], fields.get("split", "").lower()
+        if (problem := _name_problem(name)) is not None:
+            raise InputError(f"{where}: the name {name!r} cannot be used: {problem}")
+        if split and split not in SPLITS:
+            raise InputError(f"{where}: expected split to be {', '.join(SPLITS)} or empty, got '{split}'")
+        if not fields["a"] or not fields["b"]:
+            raise InputError(f"{where}: pair '{name}' lacks its {'a' if fields['b'] else 'b'}")
+        a, b = (self._root / _path_in(fields[key], f"{where}, {key}") for key in "ab")
+        hashes = tuple(fields.get(key, "").lower() for key in ("sha256_a", "sha256_b"))
+        for value in hashes:
+            if value and not re.fullmatch("[0-9a-f]{64}", value):
+                raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got '{value[:80]}'")
+        if (earlier := self._names.setdefault(name, line)) != line:
+            raise InputError(f"{where}: the name '{name}' stands on line {earlier} already")
+        if a == b:
+            raise InputError(f"{where}: both files of pair '{name}' are {fields['a']}")
+        if (earlier := self._files.setdefault(frozenset((a, b)), line)) != line:
+            raise InputError(f"{where}: lists the two files of line {earlier} again")
+        self.content.append((name, split, *hashes))
+        self.pairs.append(Pair(name, a, b, split or None))
+        if any(hashes):
+            self.hashes[name] = hashes
+
+
+def _missing_files(path: Path, root: Path, pairs: list[Pair]) -> list[str]:
+    """One line if files are missing, with their number. Each folder is listed once instead of asking for every file."""
+    listed: dict[Path, set[str]] = {}
+    missing = []
+    for file in (file for pair in pairs for file in (pair.a, pair.b)):
+        folder = file.parent
+        if folder not in listed:
+            try:
+                listed[folder] = set(os.listdir(folder))
+            except OSError:
+                listed[folder] = set()
+        if file.name not in listed[folder] and not os.path.isfile(file):  # not listed in another case
+            missing.append(file)
+    if not missing:
+        return []
+    names = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return [
+        f"{path}: {len(missing)} of its {2 * len(pairs)} files are missing: {names}; if they lie in another folder than"
+        f" {root}, write a list for that one: python -m refusion_jax.data {path} --root DIR --manifest NEW.csv"
+    ]
