@@ -248,11 +248,13 @@ WHOLE = [
 ]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("data", WHOLE)
 def test_truncated(tmp_path, data, capfd):
-    for part in (1, 10, 30, len(data) // 3, len(data) * 9 // 10):
+    for part in (1, 10, 30, len(data) // 3, len(data) * 9 // 10, len(data) - 20):
         refused(read_picture, saved(tmp_path / "a.tif", data[:part]))
-    assert capfd.readouterr() == ("", "")
+    if data[:2] != b"II":  # libtiff has its own say
+        assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("data", WHOLE)
