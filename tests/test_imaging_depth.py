@@ -13,8 +13,7 @@ from PIL import Image
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging import pixels
-from refusion_jax.imaging.files import image_size, read_image, read_picture, supports_16_bits, write_image
-from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.files import image_size, read_image, read_picture, supports_16_bits, to_depth, write_image
 
 RNG = np.random.default_rng(0)
 RGBA = RNG.integers(0, 65536, (21, 37, 4), dtype=np.uint16)
