@@ -173,9 +173,13 @@ def report(result: survey.Survey, count: int, quick: bool, most: int | None) -> 
             if most is not None and len(problems) > most:
                 lines.append(f"  and {len(problems) - most} more (--all prints them)")
     looked = "names and sizes" if quick else "names, sizes, contents, order and registration"
-    lines.append(f"{result.count} problems in {count} pairs ({looked})" if result.count
-                 else f"no problems in {count} pairs ({looked})")  # fmt: skip
+    lines.append(f"{_counted(result.count, 'problem')} in {_counted(count, 'pair')} ({looked})" if result.count
+                 else f"no problems in {_counted(count, 'pair')} ({looked})")  # fmt: skip
     return lines
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def printable_lines(lines: Sequence[str]) -> str:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from refusion_jax.data import exposures, layouts
-from refusion_jax.data.listing import MAX_DEPTH, Found, Listing, Tree, Unpaired, folded_stems, match, same_stem
+from refusion_jax.data.listing import (
+    MAX_DEPTH,
+    Found,
+    Listing,
+    Tree,
+    Unpaired,
+    folded_stems,
+    match,
+    same_stem,
+    stem_of,
+)
 from refusion_jax.data.pair import Pair, natural_key
 from refusion_jax.data.scene_files import SceneFiles, numbered_bracket, scene_files
 from refusion_jax.errors import InputError
@@ -222,7 +232,7 @@ class _Walk:
     def _bracket_folders(self, listing: Listing, below: list[Listing], prefix: tuple[str, ...]) -> bool:
         """One folder per scene with 1.JPG, 2.JPG, ...: SICE, known by name or by its labels; others only for meie."""
         scenes = [one for one in below if not layouts.is_aside(one.folder.name)]
-        numbered = [one for one in scenes if one.images and all(_stem(name).isdecimal() for name in one.images)]
+        numbered = [one for one in scenes if one.images and all(stem_of(name).isdecimal() for name in one.images)]
         if not numbered:
             return False
         names = {layouts.fold(one.folder.name) for one in numbered}
@@ -414,10 +424,6 @@ def _is_scene(listing: Listing) -> bool:
     """Whether a folder called as labels are (MEFB has a scene Mask) holds a pair by letters or words."""
     scene = scene_files(listing)
     return scene is not None and bool(scene.pairs) and scene.kind != "numbers"
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
 
 
 def _common_folders(names: Sequence[tuple[str, ...]]) -> int:

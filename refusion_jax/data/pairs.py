@@ -13,10 +13,11 @@ from refusion_jax.data.listing import Tree, match
 from refusion_jax.data.pair import Pair, hold_out, natural_key, split_validation
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import image_size
+from refusion_jax.naming import TASKS
 
 __all__ = [
     "Discovery", "Pair", "check_sizes", "darker_first", "discover", "find_pairs", "hold_out", "natural_key",
-    "pair_from_files", "pairs_from_arguments", "split_validation",
+    "pair_from_files", "pairs_from_arguments", "recognise_task", "split_validation",
 ]  # fmt: skip
 
 
@@ -60,6 +61,18 @@ def find_pairs(
     `manifest.read`.
     """
     return list(discover(source, task, exposures=exposures).require().pairs)
+
+
+def recognise_task(source: str | os.PathLike) -> tuple[str, str]:
+    """(task, layout) that the names in a folder or a manifest tell; InputError where they tell none or several."""
+    found = discover(source)
+    if not found.pairs:
+        found.require()
+    if found.task is None:
+        told = sorted({group.task for group in found.groups if group.task})
+        what = f"the names in {source} tell several ({', '.join(told)})" if told else f"the names in {source} tell none"
+        raise InputError(f"--task is missing, and {what}; expected one of {', '.join(TASKS)}")
+    return found.task, ", ".join(dict.fromkeys(group.layout for group in found.groups))
 
 
 def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
