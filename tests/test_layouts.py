@@ -1,4 +1,4 @@
-"""Data sets as they are handed out: layout, task, order of the sources, parts, brackets, names in order, large folders."""
+"""Data sets as they are handed out: layout, task, order of the sources, parts, brackets, names, large folders."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 
 from refusion_jax.cli.train import main as train_main
 from refusion_jax.data import exposures, layouts, sources
-from refusion_jax.data.discovery import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
+from refusion_jax.data.layouts import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
 from refusion_jax.data.pairs import (
     Pair,
     discover,
@@ -162,6 +162,14 @@ def test_a_known_word_gives_the_order(tmp_path, first, second, task):
     ((a, b),) = found(tmp_path, task).values()
     assert (a, b) == (f"{second}/1.png", f"{first}/1.png")
     assert recognised(tmp_path)[2] == MEANING and not discover(tmp_path).remarks
+
+
+def test_two_known_words_among_more_folders(tmp_path):
+    touch(tmp_path, "vis images/1.png", "ir images/1.png", "depth/1.png")
+    assert found(tmp_path) == {"1": ("ir images/1.png", "vis images/1.png")}
+    touch(tmp_path, "ir small/1.png")
+    with pytest.raises(InputError, match="4 folders of images"):
+        find_pairs(tmp_path)
 
 
 def test_the_alphabet_decides_only_aloud(tmp_path):

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from refusion_jax.cli.common import printable, run_command
+from refusion_jax.data.pair import SPLITS
 from refusion_jax.data.pairs import Discovery, Pair, discover
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, reports
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--data", required=True, metavar="DIR",
                    help="folder of pairs in any known layout, or a manifest of pairs (.csv)")  # fmt: skip
-    p.add_argument("--split", choices=["train", "validation", "test"],
+    p.add_argument("--split", choices=SPLITS,
                    help="only the pairs of this part, as the folders' names or the manifest tell it")  # fmt: skip
     p.add_argument("--ckpt", dest="methods", nargs="+", action=_InOrder, metavar="CKPT",
                    help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row")  # fmt: skip
@@ -67,7 +68,7 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
     for remark in found.remarks:
         print(printable(f"note: {remark}"), file=sys.stderr)
     counts = Counter(pair.split for pair in found.pairs)
-    told = ", ".join(f"{count} {part or 'of no part'}" for part, count in counts.items())
+    told = ", ".join(f"{counts[part]} {part or 'of no part'}" for part in (*SPLITS, None) if part in counts)
     if split is None:
         if len(counts) > 1:
             print(printable(f"note: {found.source} has {told} pairs; all are scored (--split takes one part)"),

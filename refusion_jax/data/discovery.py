@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from refusion_jax.data import exposures, layouts
+from refusion_jax.data.layouts import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
 from refusion_jax.data.listing import (
     MAX_DEPTH,
     Found,
@@ -19,18 +20,13 @@ from refusion_jax.data.listing import (
 )
 from refusion_jax.data.pair import Pair, natural_key
 from refusion_jax.data.scene_files import SceneFiles, numbered_bracket, scene_files
+from refusion_jax.data.siblings import known_siblings, other_siblings
 from refusion_jax.errors import InputError
 
 LAYOUTS = (
     "two sibling folders with equal file stems (such as infrared/ and visible/),"
     " or NAME_A and NAME_B (or NAME_1 and NAME_2) in one folder per scene, directly or under input/"
 )
-# How the order of the sources came about.
-MEANING = "by meaning"
-LETTERS = "by the letters or numbers in the names"
-ALPHABET = "by the alphabet"
-BRIGHTNESS = "the darkest, then the brightest"
-CHOSEN = "as chosen"
 LONGEST_BRACKET = 30  # more pictures in a row are scenes, not exposures of one
 
 
@@ -281,7 +277,7 @@ class _Walk:
 
     def _siblings(self, listing: Listing, below: list[Listing], prefix: tuple[str, ...]) -> bool:
         try:
-            both = self._known_siblings(listing.folder, below) or self._other_siblings(listing.folder, below)
+            both = known_siblings(listing.folder, below, self.task) or other_siblings(listing.folder, below)
         except InputError as error:
             self.errors.append(str(error))
             return True
@@ -307,63 +303,6 @@ class _Walk:
         layout = layouts.siblings_layout(sides, names, told, dataset, above is not None, inside is not None)
         self._add(found, (layout, told, order), self._relative(first.folder), self._relative(second.folder))
         return True
-
-    def _known_siblings(self, folder: Path, below: list[Listing]):
-        """The two folders whose names say that they hold the sources; None if there are no such two."""
-        by_name: dict[str, list[Listing]] = {}
-        for one in below:
-            by_name.setdefault(layouts.normalise(one.folder.name), []).append(one)
-        for sides in layouts.tables(self.task):
-            first, second = ([one for name in names for one in by_name.get(name, ())] for names in
-                             (sides.first, sides.second))  # fmt: skip
-            if not first or not second:
-                continue
-            resolutions = {layouts.normalise(one.folder.name): one for one in second}
-            if resolutions.keys() >= {"croplrvisible", "crophrvisible"}:
-                second.remove(resolutions["crophrvisible"])  # RoadScene: the infrared has the size of the other
-            if len(first) > 1 or len(second) > 1:
-                names = ", ".join(one.folder.name for one in first + second)
-                raise InputError(
-                    f"{folder}: more than two folders of sources ({names}); give a folder with just two"
-                )
-            a, b = first[0], second[0]
-            # Two scenes may happen to be called so.
-            if _has_pairs(a) and _has_pairs(b) and not folded_stems(a) & folded_stems(b):
-                continue
-            return a, b, sides, MEANING if sides.by_meaning else LETTERS
-        return None
-
-    def _other_siblings(self, folder: Path, below: list[Listing]):
-        """The two folders of images with equal stems: one known word gives the order, or else the alphabet."""
-        below = [
-            one for one in below
-            if one.images and not layouts.is_aside(one.folder.name) and not layouts.split_named(one.folder.name)
-        ]  # fmt: skip
-        stems = [folded_stems(one) for one in below]
-        if not _any_shared(stems):
-            return None
-        if all(_has_pairs(one) for one in below):
-            # Scenes whose files are named alike (img_A, img_B in each), or two folders of numbered images?
-            numbered = len(below) == 2 and stems[0] == stems[1] and len(stems[0]) > 2
-            if not numbered or any(stem.endswith("_a") for stem in stems[0]):
-                return None
-        below = sorted(below, key=lambda one: (one.folder.name.lower(), one.folder.name))
-        if len(below) > 2:
-            names = [one.folder.name for one in below]
-            listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-            brackets = "; brackets of exposures need --task meie" if all(map(numbered_bracket, below)) else ""
-            raise InputError(
-                f"{folder}: {len(below)} folders of images ({listed}) share file names and no two are known as"
-                f" sources; expected two folders, such as infrared and visible{brackets}"
-            )
-        roles = [layouts.role(one.folder.name) for one in below]
-        tasks = {role[0] for role in roles if role}
-        numbers = [role[1] if role else None for role in roles]
-        if len(tasks) == 1 and numbers in ([1, 2], [1, None], [None, 2]):
-            return *below, layouts.Sides((), (), tasks.pop(), by_meaning=True), MEANING
-        if len(tasks) == 1 and numbers in ([2, 1], [2, None], [None, 1]):
-            return *reversed(below), layouts.Sides((), (), tasks.pop(), by_meaning=True), MEANING
-        return *below, layouts.Sides((), ()), ALPHABET
 
     # The result.
 
@@ -403,21 +342,6 @@ def _remarks(groups: Sequence[Group], task: str | None) -> list[str]:
                 f"which source is the first was decided by the alphabet: {group.first[0]} before {group.second[0]}"
             )
     return lines
-
-
-def _any_shared(stems: Sequence[set[str]]) -> bool:
-    """Whether any two of the sets have an element in common; linear in their size."""
-    seen: set[str] = set()
-    for own in stems:
-        if seen & own:
-            return True
-        seen |= own
-    return False
-
-
-def _has_pairs(listing: Listing) -> bool:
-    scene = scene_files(listing)
-    return scene is not None and bool(scene.pairs)
 
 
 def _is_scene(listing: Listing) -> bool:
