@@ -336,6 +336,11 @@ def test_chosen_exposures(sice):
             find_pairs(sice, exposures=wrong)
 
 
+def test_sice_repackaged_in_two_folders(tmp_path):
+    touch(tmp_path / "SICE", *(f"{s}/{n}.png" for s in ("oe", "ue") for n in range(1, 8)))
+    assert found(tmp_path)["3"] == ("SICE/ue/3.png", "SICE/oe/3.png")
+
+
 def test_brackets_without_a_name(tmp_path):
     for scene in ("x", "y", "z"):
         for number, level in enumerate((130, 40, 90), 1):
