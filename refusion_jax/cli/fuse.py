@@ -289,7 +289,7 @@ def fuse_all(jobs: list[Job], single: bool, fuse: Callable[[Job, Notes], list[Pa
     notes = Notes(lambda line: tqdm.write(printable(line), file=sys.stderr))
     failed = done = 0
     try:
-        for job in tqdm(jobs, unit="pair"):
+        for job in tqdm(jobs, unit="pair", disable=None):  # None: no bar in a log file
             try:
                 written = fuse(job, notes)
             except (InputError, OSError) as error:
