@@ -1,7 +1,12 @@
-"""Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15)."""
+"""Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15).
+
+Images of any size: F runs tile by tile (tiling.py), colour goes by rows.
+"""
 
 import functools
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
 from refusion_jax.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.parameters import check_architecture, flatten
+from refusion_jax.tiling import feature_bytes, fuse_tiled, make_passes
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
 
@@ -39,18 +45,62 @@ def stretch(luma: np.ndarray, how: str = "minmax") -> np.ndarray:
 
 
 def _checked(image: np.ndarray, name: str) -> np.ndarray:
-    """The image on 0..255 (uint8, or float32 from floats in [0,1]); InputError for anything else."""
+    """The image as an array; InputError unless it is uint8, uint16 or float in [0,1], (H,W) or (H,W,3)."""
     image = np.asarray(image)
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or 0 in image.shape:
         raise InputError(f"{name} must be (H,W) or (H,W,3), got shape {image.shape}")
-    if image.dtype == np.uint8:
+    if image.dtype in (np.uint8, np.uint16):
         return image
     if not np.issubdtype(image.dtype, np.floating):
-        raise InputError(f"{name} must be uint8 or float in [0,1], got {image.dtype}")
+        raise InputError(f"{name} must be uint8, uint16 or float in [0,1], got {image.dtype}")
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise InputError(f"{name} must lie in [0,1] when it is float, got values from {low:g} to {high:g}")
-    return image.astype(np.float32) * 255
+    return image
+
+
+def _peak(image: np.ndarray) -> int:
+    """The value of white."""
+    return np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    """The image on 0..255, uint8 as it is, else float32."""
+    return image if image.dtype == np.uint8 else image.astype(np.float32) * np.float32(255 / _peak(image))
+
+
+def _by_rows(height: int, width: int):
+    """Slices of rows with about a million pixels each: what is formed for colour is several times the picture."""
+    rows = max(1, 2**20 // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _luma(image: np.ndarray) -> np.ndarray:
+    """Luma (H,W) float32 in [0,1]."""
+    out = np.empty(image.shape[:2], np.float32)
+    for rows in _by_rows(*image.shape[:2]):
+        out[rows] = to_luma(_levels(image[rows])) / np.float32(255)
+    return out
+
+
+def _grey_all_over(image: np.ndarray) -> bool:
+    """Whether no pixel has colour."""
+    if image.ndim == 2:
+        return True
+    parts = (image[rows] for rows in _by_rows(*image.shape[:2]))
+    return all(np.all(part == part[..., :1]) for part in parts)
+
+
+def default_max_memory() -> int:
+    """Bytes that a fusion may take when nothing is said: half of what the machine has free, 3 GiB at most."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # no such figure on this system
+        free = 4 * 2**30
+    return min(3 * 2**30, free // 2)
+
+
+PROCESS_BYTES = 800 * 2**20  # of Python, JAX, the compiled passes and the tiles under way
 
 
 @dataclass(frozen=True)
@@ -59,6 +109,9 @@ class Model:
 
     params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
     when unknown. info: what is known of the origin (task, model size, loss settings, step).
+    max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
+    Where keeping features between passes (256 bytes a pixel) does not fit, every pass begins anew: a third of the
+    speed, a small part of the memory, the same result.
     """
 
     params: dict[str, Any]
@@ -66,61 +119,89 @@ class Model:
     info: dict[str, Any] = field(default_factory=dict)
     loss: LossSettings = LossSettings()
     size: dict[str, int] = field(default_factory=dict)
+    max_memory: int | None = None
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
         nets = linen_networks(*networks.build(**self.size))
-        self._functions["fuse"] = jit(nets.fuse)
+        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**self.size))
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
     def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Luma of both, (1,H,W,1) float32 in [0,1], in the trained order, and whether that is (b, a)."""
+        """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
         a, b = _checked(a, "the first image"), _checked(b, "the second image")
         if a.shape[:2] != b.shape[:2]:
             raise InputError(
                 f"both images must have one size, got {a.shape[1]}x{a.shape[0]} and {b.shape[1]}x{b.shape[0]} "
                 "pixels; resize or crop one of them"
             )
-        a, b = to_luma(a), to_luma(b)
+        a, b = _luma(a), _luma(b)
         first, second = darker_first(a, b) if self.task == "meie" else (a, b)
-        return *(x[None, :, :, None] / np.float32(255) for x in (first, second)), first is not a
+        return first, second, first is not a
 
-    def network_output(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """F's raw output on a pair, (H,W) float32 in (0,1). Images as for `fuse`."""
-        a, b, _ = self._sources(a, b)
-        return np.asarray(self._functions["fuse"](self.params["F"], a, b))[0, :, :, 0]
+    def network_output(
+        self, a: np.ndarray, b: np.ndarray, progress: Callable | None = None
+    ) -> np.ndarray:
+        """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
+        first, second, _ = self._sources(a, b)
+        limit = default_max_memory() if self.max_memory is None else self.max_memory
+        # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma; features are kept twice.
+        needed = PROCESS_BYTES + first.size * (3 * 3 + 3 * 4 + feature_bytes(self.params["F"]))
+        return self._functions["fuse"](
+            self.params["F"], first, second, keep_features=needed <= limit, progress=progress
+        )
 
-    def fuse_luma(self, a: np.ndarray, b: np.ndarray, range: str = "minmax") -> np.ndarray:  # noqa: A002
-        """The fused luma, (H,W) float32 in [0,1], not rounded. Images as for `fuse`."""
-        return stretch(self.network_output(a, b), range)
+    def fuse_luma(
+        self, a: np.ndarray, b: np.ndarray, range: str = "minmax", progress: Callable | None = None  # noqa: A002
+    ) -> np.ndarray:
+        """The fused luma, (H,W) float32 in [0,1], not rounded. Arguments as for `fuse`."""
+        return stretch(self.network_output(a, b, progress), range)
 
     def fuse(
-        self, a: np.ndarray, b: np.ndarray, range: str = "minmax", gray: bool = False, chroma: str = "soft"  # noqa: A002
-    ) -> np.ndarray:
+        self, a: np.ndarray, b: np.ndarray, range: str = "minmax", gray: bool = False, chroma: str = "soft",  # noqa: A002
+        progress: Callable | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """One picture with the information of both.
 
-        a, b: (H,W) or (H,W,3), uint8 or float in [0,1], of one size, in the trained order: infrared, visible;
+        a, b: (H,W) or (H,W,3), uint8, uint16 or float in [0,1], of one size, in the trained order: infrared, visible;
         functional or CT, MRI; near, far; for meie in any order, the darker is taken as the first.
         range: "minmax" or "clip", see `stretch`. gray: the fused luma alone, without colour. chroma: "soft" (near the
         mean of both sources' chroma where both have colour) or "vivid" (the more colourful source wins), Eq. 15.
-        Returns (H,W,3), or (H,W) when gray or when both sources are grey; uint8 when both sources are uint8, else
-        float32 in [0,1]. Raises InputError on other shapes, types, ranges or on two sizes.
+        progress(done, total): called as the work goes on.
+        Returns (H,W,3), or (H,W) when gray or when both sources are grey; uint8 when both sources are uint8, uint16
+        when both are integers and one is uint16, else float32 in [0,1].
+        Raises InputError on other shapes, types, ranges or on two sizes.
         """
         if chroma not in CHROMA_TAU:
             raise InputError(f"chroma must be one of {', '.join(CHROMA_TAU)}, got {chroma!r}")
-        luma = self.fuse_luma(a, b, range) * np.float32(255)
-        whole = np.asarray(a).dtype == np.uint8 and np.asarray(b).dtype == np.uint8
-        sources = _checked(a, "the first image"), _checked(b, "the second image")
-        color = luma if gray else fuse_color_float(luma, *sources, CHROMA_TAU[chroma])
-        return np.rint(color).astype(np.uint8) if whole else (color / 255).astype(np.float32)
+        luma = self.fuse_luma(a, b, range, progress)
+        a, b = np.asarray(a), np.asarray(b)
+        kinds = {a.dtype, b.dtype}
+        whole = all(kind.kind == "u" for kind in kinds)
+        kind = np.dtype(np.float32) if not whole else np.dtype(np.uint16 if np.dtype(np.uint16) in kinds else np.uint8)
+        peak = np.iinfo(kind).max if whole else 1
+        colored = not gray and (a.ndim == 3 or b.ndim == 3)
+        # A source that is grey all over has no say in the colour, which rows alone cannot tell.
+        sources = [None if not colored or _grey_all_over(image) else image for image in (a, b)]
+        out = np.empty((*luma.shape, 3) if colored else luma.shape, kind)
+        for rows in _by_rows(*luma.shape):
+            part = luma[rows] * np.float32(255)
+            if colored:
+                parts = [part if image is None else _levels(image[rows]) for image in sources]
+                part = fuse_color_float(part, *parts, CHROMA_TAU[chroma])
+                part = part if part.ndim == 3 else np.repeat(part[..., None], 3, -1)
+            part = part * np.float32(peak / 255) if peak != 255 else part
+            out[rows] = np.rint(part) if whole else part
+        return out
 
     def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
         if "P" not in self.params:
             raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
         first, second, swapped = self._sources(a, b)
-        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params["P"], first, second))
+        inputs = (x[None, :, :, None] for x in (first, second))
+        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params["P"], *inputs))
         if swapped:
             w, v = w[..., ::-1], v[..., ::-1]
         return w, v

@@ -26,10 +26,10 @@ def released(reference):
         model = rj.load(reference / "official_weights" / f"ReFusion_{task}.pth")
         network, outputs = model._functions["fuse"], {}
 
-        def remembered(params, a, b, network=network, outputs=outputs):
+        def remembered(params, a, b, network=network, outputs=outputs, **how):
             key = a.tobytes() + b.tobytes()
             if key not in outputs:
-                outputs[key] = network(params, a, b)
+                outputs[key] = network(params, a, b, **how)
             return outputs[key]
 
         model._functions["fuse"] = remembered
@@ -220,8 +220,8 @@ BAD = [
     (np.zeros((2, 20, 24, 3), np.uint8), r"got shape \(2, 20, 24, 3\)"),
     (np.zeros(24, np.uint8), r"got shape \(24,\)"),
     (np.zeros((0, 24), np.uint8), r"got shape \(0, 24\)"),
-    (np.zeros((20, 24), np.int32), "must be uint8 or float .* got int32"),
-    (np.zeros((20, 24), np.uint16), "got uint16"),
+    (np.zeros((20, 24), np.int32), "must be uint8, uint16 or float .* got int32"),
+    (np.zeros((20, 24), np.uint32), "got uint32"),
     (np.zeros((20, 24), bool), "got bool"),
     (np.zeros((20, 24), complex), "got complex128"),
     (np.full((20, 24), 200.0), r"must lie in \[0,1\] when it is float, got values from 200 to 200"),
@@ -254,3 +254,15 @@ def test_the_package_offers_load_and_model():
     assert to_luma(GREY).dtype == np.float32
     with pytest.raises(AttributeError, match="no attribute 'fuse_everything'"):
         _ = rj.fuse_everything
+
+
+def test_16_bits_stay_16_bits(model):
+    """The same picture with 8 and with 16 bits: the result has its depth, and finer levels than 8 bits can hold."""
+    a, b = picture(1, color=True), picture(2, color=True)
+    deep = [image.astype(np.uint16) * 257 for image in (a, b)]
+    fused, rough = model.fuse(*deep), model.fuse(a, b)
+    assert fused.dtype == np.uint16 and rough.dtype == np.uint8
+    assert np.max(np.abs(fused / 257 - rough)) <= 0.51
+    assert len(np.unique(fused)) > 300
+    assert model.fuse(deep[0], b).dtype == np.uint16
+    assert model.fuse(deep[0], b / np.float32(255)).dtype == np.float32

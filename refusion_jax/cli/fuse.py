@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,14 @@ def quality(text: str) -> int:
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"expected 1 to 100, got {value}")
     return value
+
+
+def memory(text: str) -> int:
+    """A number of bytes, with K, M or G for powers of 1024."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"expected a size such as 2G or 800M, got {text!r}")
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2].upper() or " "))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
                    "blue, the loss follows B; white, both alike; red, A")  # fmt: skip
     g.add_argument("--report", metavar="FILE.html", help="also one page to compare sources and results on")
     g.add_argument("--skip-existing", action="store_true", help="leave out what has been fused already")
+    g.add_argument("--max-memory", type=memory, metavar="SIZE", help="what a fusion may take, such as 2G or 800M "
+                   "(default: half of the free memory, 3G at most); with less a large one takes longer")  # fmt: skip
     g = p.add_argument_group("pictures that do not lie on each other")
     g.add_argument("--resize", choices=["a", "b"], help="bring both to the size of A or of B first (of a stack: of the "
                    "first or the last frame)")  # fmt: skip
@@ -136,7 +147,7 @@ def checkpoint_of(arguments, task: str | None) -> Path:
     return pretrained(task)
 
 
-def load_model(checkpoint: Path, task: str | None):
+def load_model(checkpoint: Path, task: str | None, max_memory: int | None = None):
     """The model, of `task` if the checkpoint does not know its own. InputError when the two disagree."""
     from refusion_jax.compiling import enable_cache
     from refusion_jax.inference import load
@@ -145,7 +156,7 @@ def load_model(checkpoint: Path, task: str | None):
     model = load(checkpoint)
     if task and model.task and task != model.task:
         raise InputError(f"{checkpoint} is for the task {model.task}, not {task}; leave out --task or change --ckpt")
-    return model if model.task or not task else dataclasses.replace(model, task=task)
+    return dataclasses.replace(model, task=model.task or task, max_memory=max_memory)
 
 
 class Notes:
@@ -257,7 +268,7 @@ def run(arguments) -> int:
         if not waiting:
             return 0
     checkpoint = checkpoint_of(arguments, task)
-    model = load_model(checkpoint, task)
+    model = load_model(checkpoint, task, arguments.max_memory)
     if arguments.maps and "P" not in model.params:
         raise InputError(f"--maps needs the loss proposal network P, which {checkpoint} does not have")
     if arguments.stack and model.task not in ("meie", "mfif"):

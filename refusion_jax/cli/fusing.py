@@ -1,6 +1,7 @@
 """The steps of fuse.py as plain functions: read, bring to one size, align, fuse, write."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import Picture, read_image, read_picture, supports_16_bits, write_image
 from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.imaging.registration import looks_misregistered
+
+LONG = 4_000_000  # pixels from which a single picture gets a progress bar of its own
 
 
 def read_all(paths: Sequence[Path], deep: bool = True) -> list[Picture]:
@@ -62,8 +65,25 @@ def fused_picture(model, images: Sequence[np.ndarray], bits: int, stack: bool = 
 
         fused = fuse_stack(model, given, **how)
     else:
-        fused = model.fuse(*given, **how)
+        with tiles_bar(given[0].shape[:2]) as progress:
+            fused = model.fuse(*given, **how, progress=progress)
     return fused if whole else quantised(fused, bits)
+
+
+@contextmanager
+def tiles_bar(size: tuple[int, int]) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over the tiles of a picture that takes long, as the function to call; removed at the end."""
+    from tqdm import tqdm
+
+    with tqdm(
+        disable=size[0] * size[1] < LONG, desc=f"{size[1]}x{size[0]}", unit="tile", leave=False, delay=1
+    ) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def quantised(image: np.ndarray, bits: int) -> np.ndarray:

@@ -124,7 +124,7 @@ def run(arguments) -> int:
         config = with_absolute_data(configuration.resolve(arguments.task, preset, arguments.assignments, **top))
 
     data = load_data(config)
-    from refusion_jax.compiling import enable_cache
+    from refusion_jax.compiling import enable_cache, keep_freed_memory
     from refusion_jax.training import loop
 
     if going_on:
@@ -133,6 +133,7 @@ def run(arguments) -> int:
     else:
         loop.create_run(out, config, data)
     enable_cache()
+    keep_freed_memory()
     note(config, data, out)
     outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
     quoted = shlex.quote(str(out))

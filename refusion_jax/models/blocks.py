@@ -115,14 +115,26 @@ def mix(v: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 class SelfAttention(nn.Module):
-    """MDTA: q, k, v from one feature map. Keeps (N,C)."""
+    """MDTA: q, k, v from one feature map. Keeps (N,C).
+
+    For an image in parts (tiling.py): with `counted` (N,1) nothing but the attention_sums over the pixels it marks;
+    with `sums` of the whole image those instead of the part's own.
+    """
 
     heads: int
 
     @nn.compact
-    def __call__(self, x, grid: Grid):
-        q, k, v = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")(x, grid)
-        return mix(v, ChannelAttention(self.heads, name="attention")(attention_sums(q, k, grid.batch)))
+    def __call__(self, x, grid: Grid, sums=None, counted=None):
+        qkv = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")
+        attention = ChannelAttention(self.heads, name="attention")
+        if counted is not None:
+            q, k = qkv(x, grid, (0, 1))
+            return attention_sums(q * counted, k * counted, grid.batch)
+        if sums is not None:
+            (v,) = qkv(x, grid, (2,))
+            return mix(v, attention(sums))
+        q, k, v = qkv(x, grid)
+        return mix(v, attention(attention_sums(q, k, grid.batch)))
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -163,14 +175,21 @@ class LayerNorm(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (N,C)."""
+    """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (N,C).
+
+    `sums` and `counted` as for SelfAttention.
+    """
 
     heads: int
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x, grid: Grid):
-        x = x + SelfAttention(self.heads, name="self_attention")(LayerNorm(name="norm1")(x, grid), grid)
+    def __call__(self, x, grid: Grid, sums=None, counted=None):
+        normed = LayerNorm(name="norm1")(x, grid)
+        attended = SelfAttention(self.heads, name="self_attention")(normed, grid, sums, counted)
+        if counted is not None:
+            return attended
+        x = x + attended
         return x + GatedFeedForward(self.expansion, name="feed_forward")(LayerNorm(name="norm2")(x, grid), grid)
 
 
