@@ -132,7 +132,7 @@ def test_what_is_written(data, fused, tmp_path, capsys):
     assert summary["protocol"] == "cddfuse"
     sha = summary["data"]["sha256"]
     assert summary["data"] == {
-        "dir": str(data), "task": None, "pairs": 3, "sha256": sha,
+        "dir": str(data), "task": "ivif", "pairs": 3, "sha256": sha,
         "fused": {"mostly_a": str(other), "mean": str(fused)},
     }  # fmt: skip
     assert list(summary["methods"]) == ["mostly_a", "mean"]

@@ -16,6 +16,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging import files
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.imaging.files import image_size, read_image, write_bytes, write_image
+from refusion_jax.imaging.opening import opened
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -206,6 +207,15 @@ def test_pillows_own_limit_is_lifted_for_one_file_only(tmp_path):
     assert Image.MAX_IMAGE_PIXELS == before
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
+
+
+def test_pillows_limit_comes_back_after_the_last_of_several_files(tmp_path):
+    before = Image.MAX_IMAGE_PIXELS
+    path = saved(tmp_path / "a.png", GREY)
+    with opened(path, 100):
+        read_image(path)
+        assert Image.MAX_IMAGE_PIXELS is None  # the outer file is not decoded yet
+    assert Image.MAX_IMAGE_PIXELS == before
 
 
 def test_threads_leave_pillows_limit_as_it_was(tmp_path):

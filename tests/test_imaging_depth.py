@@ -13,8 +13,7 @@ from PIL import Image
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging import pixels
-from refusion_jax.imaging.files import image_size, read_image, read_picture, supports_16_bits, write_image
-from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.files import image_size, read_image, read_picture, supports_16_bits, to_depth, write_image
 
 RNG = np.random.default_rng(0)
 RGBA = RNG.integers(0, 65536, (21, 37, 4), dtype=np.uint16)
@@ -248,11 +247,13 @@ WHOLE = [
 ]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("data", WHOLE)
 def test_truncated(tmp_path, data, capfd):
-    for part in (1, 10, 30, len(data) // 3, len(data) * 9 // 10):
+    for part in (1, 10, 30, len(data) // 3, len(data) * 9 // 10, len(data) - 20):
         refused(read_picture, saved(tmp_path / "a.tif", data[:part]))
-    assert capfd.readouterr() == ("", "")
+    if data[:2] != b"II":  # libtiff has its own say
+        assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("data", WHOLE)

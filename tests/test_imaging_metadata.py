@@ -15,7 +15,8 @@ from refusion_jax.imaging.metadata import fitted, icc_space
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
-DEEP_RGB, DEEP_GREY = RGB * np.uint16(257), GREY * np.uint16(257)
+DEEP_RGB = RGB * np.uint16(257) ^ np.uint16(0x5A00)  # its two bytes differ
+DEEP_GREY = DEEP_RGB[..., 0]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -94,7 +95,14 @@ def test_metadata_read_and_cleaned(tmp_path, order):
         assert not {330, 700} & set(found["main"]) and found["IFD1"] == {}
         assert found["Exif"].keys() == {33434, 36864, 37380, 37510, 42034}
         assert found["Exif"][37380] == pytest.approx(-1 / 3) and found["Exif"][37510] == b"ASCII\0\0\0a comment"
-        assert found["GPSInfo"][2] == (48, 12, 0)
+        assert found["GPSInfo"] == {1: "N", 2: (48, 12, 0)}
+
+
+def test_entries_of_megabytes_stay_behind(tmp_path):
+    path = tmp_path / "a.png"
+    block = exif("<", {270: (2, b"x" * 2_000_000), 271: (2, b"Maker\0")})
+    path.write_bytes(png(RGB, png_chunk(b"eXIf", block)))
+    assert entries(read_picture(path).metadata.exif)["main"].keys() == {271, 274}
 
 
 OUTPUTS = ["a.jpg", "a.webp", "a.png", "a.tif"]

@@ -358,6 +358,7 @@ def test_scores_and_previews(run):
     assert text(run, "#which") == "epoch 1"
     run.execute_script("document.getElementById('preview').scrollIntoView()")
     left, top, width, height = box(run, "#preview")
+    assert width / height == pytest.approx(90 / 40, rel=0.01)
     seen = screenshot(run)[int(top + height / 2), int(left + width / 2)].astype(int)
     expected = picture(1, (40, 90), color=True)[18:22, 43:47].astype(int)
     assert np.all(seen >= expected.min((0, 1)) - 3) and np.all(seen <= expected.max((0, 1)) + 3)

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
-from refusion_jax.cli.common import run_command
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.cli.common import printable, run_command
+from refusion_jax.data.pair import SPLITS
+from refusion_jax.data.pairs import Discovery, Pair, discover
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, reports
 from refusion_jax.evaluation.methods import unique_names
@@ -28,7 +30,10 @@ def parser() -> argparse.ArgumentParser:
         description="Score fused images. Every pair of --data is fused by each --ckpt, or its fused image is "
         "read from each --fused folder; prints a table and writes it with per-image values to --out.",
     )
-    p.add_argument("--data", required=True, metavar="DIR", help="folder of pairs")
+    p.add_argument("--data", required=True, metavar="DIR",
+                   help="folder of pairs in any known layout, or a manifest of pairs (.csv)")  # fmt: skip
+    p.add_argument("--split", choices=SPLITS,
+                   help="only the pairs of this part, as the folders' names or the manifest tell it")  # fmt: skip
     p.add_argument("--ckpt", dest="methods", nargs="+", action=_InOrder, metavar="CKPT",
                    help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row")  # fmt: skip
     p.add_argument("--fused", dest="methods", nargs="+", action=_InOrder, metavar="DIR",
@@ -56,6 +61,22 @@ def split_name(text: str) -> tuple[str | None, Path]:
     if not name or not path:
         raise InputError(f"expected NAME=PATH or a path, got {text!r}")
     return name, Path(path)
+
+
+def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
+    """The pairs of a part, or all; says what else should be known of them. InputError if the part is empty."""
+    for remark in found.remarks:
+        print(printable(f"note: {remark}"), file=sys.stderr)
+    counts = Counter(pair.split for pair in found.pairs)
+    told = ", ".join(f"{counts[part]} {part or 'of no part'}" for part in (*SPLITS, None) if part in counts)
+    if split is None:
+        if len(counts) > 1:
+            print(printable(f"note: {found.source} has {told} pairs; all are scored (--split takes one part)"),
+                  file=sys.stderr)  # fmt: skip
+        return list(found.pairs)
+    if split not in counts:
+        raise InputError(f"--split {split}: {found.source} has no such pairs, but {told}")
+    return [pair for pair in found.pairs if pair.split == split]
 
 
 def load_methods(arguments, pairs) -> list[Method]:
@@ -88,13 +109,20 @@ def run(arguments) -> int:
     if table is not None:
         reports.shared_metrics(chosen, table)
     folder = Path(arguments.data)
-    pairs = find_pairs(folder, task)
+    found = discover(folder, task).require()
+    pairs = chosen_pairs(found, arguments.split)
     methods = load_methods(arguments, pairs)
     # Without --task, checkpoints of one task tell in which order its sources count.
     trained = {method.task for method in methods if method.task}
-    data = describe_data(folder, task or (trained.pop() if len(trained) == 1 else None), pairs)
+    order = task or (trained.pop() if len(trained) == 1 else None)
+    if order is None and found.task:
+        order = found.task
+        layouts = ", ".join(dict.fromkeys(group.layout for group in found.groups))
+        print(printable(f"task {order}, recognised by the names in {folder} ({layouts})"))
+    data = describe_data(folder, order, pairs)
 
-    out = Path(arguments.out) if arguments.out else Path("results") / (folder.resolve().name or "data")
+    own_name = folder.resolve().name if folder.is_dir() else folder.stem
+    out = Path(arguments.out) if arguments.out else Path("results") / (own_name or "data")
     for name in (reports.SUMMARY, reports.MARKDOWN, reports.LATEX):
         # Of an earlier run: should this one fail, its rows must not lie beside another's summary.
         (out / name).unlink(missing_ok=True)

@@ -15,8 +15,10 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
     )
-    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); with --resume it may be left out")
-    p.add_argument("--data", metavar="DIR", help="folder of pairs; without it the built-in scenes are used")
+    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); may be left out with --resume, and "
+                   "where the names in --data tell it")  # fmt: skip
+    p.add_argument("--data", metavar="DIR", help="folder of pairs in any known layout, or a manifest of pairs (.csv); "
+                   "without it the built-in scenes are used")  # fmt: skip
     p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
     p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores")
     p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value",
@@ -55,10 +57,12 @@ def resumed_config(run: Path, arguments):
 
 
 def with_absolute_data(config):
-    """The configuration with the folder of pairs as an absolute path, so that a run can go on from anywhere."""
+    """The configuration with the folder or manifest of pairs as an absolute path: a run can go on from anywhere."""
     if not config.data.dir:
         return config
-    folder = str(Path(config.data.dir).resolve())
+    path = Path(config.data.dir)
+    # A manifest that is a link lists files beside the link.
+    folder = str(path.resolve() if path.is_dir() else path.parent.resolve() / path.name)
     try:
         folder.encode()
     except UnicodeEncodeError:
@@ -88,7 +92,12 @@ def run(arguments) -> int:
     if arguments.max_minutes is not None and not arguments.max_minutes > 0:
         raise InputError(f"--max-minutes must be greater than 0, got {arguments.max_minutes:g}")
     if arguments.task is None and not arguments.resume:
-        raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
+        if arguments.data is None:
+            raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
+        from refusion_jax.data.pairs import recognise_task
+
+        arguments.task, layout = recognise_task(arguments.data)
+        print(printable(f"task {arguments.task}, recognised by the names in {arguments.data} ({layout})"))
     preset = arguments.preset or "paper"
     if arguments.out:
         out = Path(arguments.out)
@@ -144,6 +153,8 @@ def note(config, data, out: Path) -> None:
     if not config.data.dir:
         print("no --data given: training on the built-in scenes")
     print(printable(f"task {config.task}, preset {config.preset}, {data.description}"))
+    for remark in data.remarks:
+        print(printable(f"note: {remark}"))
     print(
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
         f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {device.platform} ({device.device_kind})"

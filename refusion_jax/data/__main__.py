@@ -12,7 +12,7 @@ from pathlib import Path
 from refusion_jax.cli.common import printable, run_command
 from refusion_jax.data import manifest, survey
 from refusion_jax.data.discovery import Discovery
-from refusion_jax.data.pair import Pair, split_validation
+from refusion_jax.data.pair import SPLITS, Pair, split_validation
 from refusion_jax.data.pairs import discover
 from refusion_jax.errors import InputError
 from refusion_jax.naming import TASK_ALIASES, TASKS, nearest
@@ -67,7 +67,7 @@ def describe(found: Discovery, task: str | None) -> list[str]:
     """What was recognised, in lines."""
     lines = [str(found.source)]
     splits = Counter(pair.split for pair in found.pairs)
-    told = ", ".join(f"{splits[part]} {part}" for part in (*manifest.SPLITS, None) if part in splits and part)
+    told = ", ".join(f"{splits[part]} {part}" for part in (*SPLITS, None) if part in splits and part)
     rest = f", {splits[None]} of no part" if told and splits[None] else ""
     for group in found.groups:
         lines.append(f"  layout     {group.layout}")
@@ -119,7 +119,7 @@ def write_manifest(
     pairs = with_split(pairs, every)
     total = manifest.write(path, pairs, root, task, hashes)
     splits = Counter(pair.split for pair in pairs)
-    counts = ", ".join(f"{splits[part]} {part}" for part in manifest.SPLITS if splits[part])
+    counts = ", ".join(f"{splits[part]} {part}" for part in SPLITS if splits[part])
     left_out = f"; {len(unsound)} left out" if unsound else ""
     return f"wrote {path}: {len(pairs)} pairs ({counts}{left_out}), sha256 {total}"
 
@@ -173,9 +173,13 @@ def report(result: survey.Survey, count: int, quick: bool, most: int | None) -> 
             if most is not None and len(problems) > most:
                 lines.append(f"  and {len(problems) - most} more (--all prints them)")
     looked = "names and sizes" if quick else "names, sizes, contents, order and registration"
-    lines.append(f"{result.count} problems in {count} pairs ({looked})" if result.count
-                 else f"no problems in {count} pairs ({looked})")  # fmt: skip
+    lines.append(f"{_counted(result.count, 'problem')} in {_counted(count, 'pair')} ({looked})" if result.count
+                 else f"no problems in {_counted(count, 'pair')} ({looked})")  # fmt: skip
     return lines
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def printable_lines(lines: Sequence[str]) -> str:

@@ -8,6 +8,13 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+# How the order of the sources came about.
+MEANING = "by meaning"
+LETTERS = "by the letters or numbers in the names"
+ALPHABET = "by the alphabet"
+BRIGHTNESS = "the darkest, then the brightest"
+CHOSEN = "as chosen"
+
 
 @dataclass(frozen=True)
 class Sides:

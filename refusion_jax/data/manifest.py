@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from refusion_jax.data.discovery import Discovery, Group
-from refusion_jax.data.pair import Pair, natural_key
+from refusion_jax.data.pair import SPLITS, Pair, natural_key
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
 from refusion_jax.naming import TASK_ALIASES, TASKS
 
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
-SPLITS = ("train", "validation", "test")
 _TITLE = "refusion_jax pairs"
 _VERSION = 1
 
@@ -318,7 +317,8 @@ def _missing_files(path: Path, root: Path, pairs: list[Pair]) -> list[str]:
         folder = file.parent
         if folder not in listed:
             try:
-                listed[folder] = set(os.listdir(folder))
+                with os.scandir(folder) as entries:
+                    listed[folder] = {entry.name for entry in entries if entry.is_file()}
             except OSError:
                 listed[folder] = set()
         if file.name not in listed[folder] and not os.path.isfile(file):  # not listed in another case

@@ -9,6 +9,7 @@ from typing import TypeVar
 from refusion_jax.errors import InputError
 
 T = TypeVar("T")
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

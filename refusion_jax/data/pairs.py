@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from refusion_jax.data import discovery, layouts
-from refusion_jax.data.discovery import Discovery
+from refusion_jax.data import layouts
+from refusion_jax.data.discovery import Discovery, unpaired_line
 from refusion_jax.data.listing import Tree, match
 from refusion_jax.data.pair import Pair, hold_out, natural_key, split_validation
+from refusion_jax.data.search import search
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import image_size
+from refusion_jax.naming import TASKS
 
 __all__ = [
     "Discovery", "Pair", "check_sizes", "darker_first", "discover", "find_pairs", "hold_out", "natural_key",
-    "pair_from_files", "pairs_from_arguments", "split_validation",
+    "pair_from_files", "pairs_from_arguments", "recognise_task", "split_validation",
 ]  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def discover(
         from refusion_jax.data import manifest
 
         return manifest.read(source, task).as_discovery()
-    return discovery.search(source, task, exposures)
+    return search(source, task, exposures)
 
 
 def find_pairs(
@@ -45,12 +47,14 @@ def find_pairs(
       1. NAME_A and NAME_B, NAME_1 and NAME_2, or NAME_ir and NAME_vi (and the like) in the folder itself. A folder
          with one such pair is a scene and gives the pair its name; what else lies in it is passed over. For meie,
          NAME_1, NAME_2, NAME_3, ... of one scene are a bracket.
-      2. Folders of exposures 1.JPG, 2.JPG, ... (SICE; others of that form with task meie): brackets. The darkest and
+      2. Two folders with equal stems, in any mix of formats and of case, whose names are known and give the order of
+         the sources (infrared, visible; CT, PET or SPECT, MRI; near, far; under, over; A, B). Other folders beside
+         them are passed over.
+      3. Folders of exposures 1.JPG, 2.JPG, ... (SICE; others of that form with task meie): brackets. The darkest and
          the brightest by mean luma are the pair, or the two that `exposures` counts (from 1; -1 is the last).
-      3. Two folders with equal stems, in any mix of formats and of case. Known names give the order of the sources
-         (infrared, visible; CT, PET or SPECT, MRI; near, far; under, over; A, B) and other folders beside them are
-         passed over; else there must be two folders besides labels and masks, and the alphabet decides.
-      4. None of these: the folders below are searched in the same way, `input` alone if there is one.
+      4. Two folders with equal stems of any names, besides labels and masks: a known word in one of them gives the
+         order, else the alphabet.
+      5. None of these: the folders below are searched in the same way, `input` alone if there is one.
     Names are paths relative to the folder that all pairs have in common ("CT-MRI/train/16003"; "flower").
     Pairs below train, val or test (above the sources or in them) have it as their `split`.
     `task` (ivif, mif, mfif, meie) is needed only where folders of two tasks lie side by side, and for brackets: its
@@ -60,6 +64,18 @@ def find_pairs(
     `manifest.read`.
     """
     return list(discover(source, task, exposures=exposures).require().pairs)
+
+
+def recognise_task(source: str | os.PathLike) -> tuple[str, str]:
+    """(task, layout) that the names in a folder or a manifest tell; InputError where they tell none or several."""
+    found = discover(source)
+    if not found.pairs:
+        found.require()
+    if found.task is None:
+        told = sorted({group.task for group in found.groups if group.task})
+        what = f"the names in {source} tell several ({', '.join(told)})" if told else f"the names in {source} tell none"
+        raise InputError(f"--task is missing, and {what}; expected one of {', '.join(TASKS)}")
+    return found.task, ", ".join(dict.fromkeys(group.layout for group in found.groups))
 
 
 def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
@@ -95,7 +111,7 @@ def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pai
     if matched.errors:
         raise InputError(matched.errors[0])
     if matched.unpaired:
-        raise InputError(discovery.unpaired_line(matched.unpaired))
+        raise InputError(unpaired_line(matched.unpaired))
     pairs = [Pair("/".join(one.parts), one.a, one.b) for one in matched.found]
     return sorted(pairs, key=lambda pair: natural_key(pair.name))
 

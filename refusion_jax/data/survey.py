@@ -9,7 +9,8 @@ from pathlib import PurePath
 import numpy as np
 
 from refusion_jax.data import layouts
-from refusion_jax.data.discovery import MEANING, Discovery
+from refusion_jax.data.discovery import Discovery
+from refusion_jax.data.layouts import MEANING
 from refusion_jax.data.pair import Pair
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma

@@ -37,7 +37,6 @@ def pixels_of(source: Source, full_depth: bool) -> np.ndarray:
         if full_depth:
             return filled(image, 1, np.uint16, orientation, lambda rows: _grey_16(rows, bits))
         return filled(image, 1, np.uint8, orientation, lambda rows: to_depth(_grey_16(rows, bits), 8))
-    image.info.pop("transparency", None)  # alpha is dropped; Pillow would try to keep it
     if image.mode in _GREY_MODES:
         return filled(image, 1, np.uint8, orientation, lambda rows: np.asarray(_converted(rows, "L")))
     if source.is_deep_png and deep.is_grey(source.head):  # Pillow makes grey with alpha RGBA
@@ -127,5 +126,4 @@ def _frames(image: Image.Image) -> str | None:
         with suppress(Exception):  # a damaged second frame is not ours to read
             count = getattr(image, "n_frames", 1)
             return f"{count} frames" if count > 1 else None
-        image.seek(0)
     return None

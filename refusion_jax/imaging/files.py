@@ -16,6 +16,7 @@ from refusion_jax.imaging import deep, tiff
 from refusion_jax.imaging.decoding import pixels_of, remarks_on
 from refusion_jax.imaging.metadata import Metadata, cleaned_exif, exif_block, fitted, icc_space
 from refusion_jax.imaging.opening import Source, one_line, opened, reason
+from refusion_jax.imaging.pixels import to_depth as to_depth  # part of what this module offers
 
 # Extensions that count as images when a folder is searched.
 READABLE_EXTENSIONS = frozenset(

@@ -149,6 +149,8 @@ def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
         raise InputError(f"{path}: damaged or truncated image: {one_line(error)}") from error
     except MemoryError as error:
         raise InputError(f"{path}: not enough memory to hold the image; scale it down") from error
+    except KeyError as error:
+        raise InputError(f"{path}: damaged image: the tag {error} is missing") from error
     except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged bytes
         raise InputError(f"{path}: damaged or unsupported image: {one_line(error)}") from error
 

@@ -1,16 +1,16 @@
 """Building blocks of all three networks: convolutions, channel attention (MDTA), gated feed-forward (GDFN), RTB.
 
-Feature maps are (B, H, W, C), float. No convolution has a bias; every 3x3 convolution pads with zeros by 1.
-
-A bias-free 1x1 convolution followed by a depthwise 3x3 equals one dense 3x3 convolution with the product of the
-two kernels, zero borders included. The parameters stay apart (as published), the product is formed on the fly: XLA
-runs a dense convolution many times faster than a grouped one on a CPU, and the small factors get their gradients
-through the product.
+Feature maps are frames (N,C), see models/frames.py; the networks' inputs and outputs are images (B,H,W,C). No
+convolution has a bias; every 3x3 convolution pads with zeros by 1.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from refusion_jax.models.depthwise import depthwise3x3
+from refusion_jax.models.frames import Grid
+from refusion_jax.models.pointwise import pointwise
 
 # PyTorch's default for convolutions, uniform in +-1/sqrt(fan_in): what the released weights started from.
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -24,7 +24,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Conv3x3(nn.Module):
-    """Dense 3x3 convolution. (B,H,W,C) -> (B,H,W,features)."""
+    """Dense 3x3 convolution of images. (B,H,W,C) -> (B,H,W,features)."""
 
     features: int
 
@@ -34,46 +34,59 @@ class Conv3x3(nn.Module):
 
 
 class Conv1x1(nn.Module):
-    """1x1 convolution, a matrix product over channels. (B,H,W,C) -> (B,H,W,features)."""
+    """1x1 convolution, a matrix product over channels. (N,C) -> (N,features)."""
 
     features: int
 
     @nn.compact
     def __call__(self, x):
-        return x @ self.param("kernel", conv_init, (x.shape[-1], self.features)).astype(x.dtype)
+        return pointwise(x, self.param("kernel", conv_init, (x.shape[-1], self.features)).astype(x.dtype))
 
 
 class PointwiseDepthwise(nn.Module):
-    """1x1 convolution then depthwise 3x3, run as one dense 3x3. (B,H,W,C) -> (B,H,W,features)."""
+    """1x1 convolution, then depthwise 3x3. (N,C) -> a tuple of `parts` frames (N,features/parts)."""
 
     features: int
+    parts: int = 1
 
     @nn.compact
-    def __call__(self, x):
-        pointwise = self.param("pointwise", conv_init, (x.shape[-1], self.features))
+    def __call__(self, x, grid: Grid, only: tuple[int, ...] | None = None):
+        kernel = self.param("pointwise", conv_init, (x.shape[-1], self.features)).astype(x.dtype)
         # (3,3,1,features): the singleton makes the initialiser see the fan-in of a depthwise kernel, 9.
-        depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.features))
-        return conv3x3(x, depthwise * pointwise)
+        depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.features))[:, :, 0].astype(x.dtype)
+        # The kernels are split and not the result: XLA would compute the sum over taps anew for each part.
+        parts = list(zip(jnp.split(kernel, self.parts, -1), jnp.split(depthwise, self.parts, -1), strict=True))
+        chosen = parts if only is None else [parts[i] for i in only]
+        return tuple(depthwise3x3(pointwise(x, k), d, grid) for k, d in chosen)
 
 
-def inverse_norm(x: jax.Array, axis: int, eps: float = 1e-12) -> jax.Array:
-    """1 / ||x|| along an axis; 0 where the norm is below eps, with finite derivatives of every order there."""
-    square = jnp.sum(x * x, axis)
+def inverse_norm(square: jax.Array, eps: float = 1e-12) -> jax.Array:
+    """1 / ||x|| from ||x||^2; 0 where the norm is below eps, with finite derivatives of every order there."""
     alive = square > eps * eps
     return jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
 
 
-def attention_matrix(q: jax.Array, k: jax.Array, temperature: jax.Array) -> jax.Array:
+def attention_sums(q: jax.Array, k: jax.Array, batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All that channel attention needs of a whole image: sums over its pixels, which may be added up part by part.
+
+    q, k: (N,C) of `batch` images -> q.k (B,C,C), |q|^2 (B,C), |k|^2 (B,C).
+    """
+    q, k = (x.reshape(batch, -1, x.shape[-1]) for x in (q, k))
+    return jnp.einsum("bnc,bne->bce", q, k), jnp.sum(q * q, 1), jnp.sum(k * k, 1)
+
+
+def attention_matrix(sums: tuple[jax.Array, jax.Array, jax.Array], temperature: jax.Array) -> jax.Array:
     """Channel attention (MDTA, Restormer): the (B,C,C) matrix that mixes the channels of v.
 
-    q, k: (B,N,C) over N pixels; temperature: (heads,). Channels are head-major; only channels of one head attend to
+    sums: see attention_sums; temperature: (heads,). Channels are head-major; only channels of one head attend to
     each other, so the result is block diagonal. Entry [c, e] is the weight of v's channel e in output channel c.
     One C x C product with its diagonal blocks cut out is far cheaper than a small product per head.
     """
-    batch, _, channels = q.shape
+    product, square_q, square_k = sums
+    batch, channels = square_q.shape
     heads = temperature.shape[0]
     size = channels // heads
-    scores = jnp.einsum("bnc,bne->bce", q, k) * inverse_norm(q, 1)[:, :, None] * inverse_norm(k, 1)[:, None, :]
+    scores = product * inverse_norm(square_q)[:, :, None] * inverse_norm(square_k)[:, None, :]
     scores = jnp.einsum("bhihj->bhij", scores.reshape(batch, heads, size, heads, size))
     weights = nn.softmax(scores * temperature[:, None, None].astype(scores.dtype), -1)
     blocks = jnp.einsum("bhij,hg->bhigj", weights, jnp.eye(heads, dtype=weights.dtype))
@@ -81,72 +94,95 @@ def attention_matrix(q: jax.Array, k: jax.Array, temperature: jax.Array) -> jax.
 
 
 class ChannelAttention(nn.Module):
-    """Attention over channels and its 1x1 output projection. q, k, v: (B,H,W,C) -> (B,H,W,C)."""
+    """Attention over channels and its 1x1 output projection, both linear in v's channels: one (B,C,C) matrix."""
 
     heads: int
 
     @nn.compact
-    def __call__(self, q, k, v):
-        batch, height, width, channels = v.shape
+    def __call__(self, sums):
+        """attention_sums -> the matrix; v times it (see `mix`) is the output."""
+        channels = sums[1].shape[-1]
         temperature = self.param("temperature", nn.initializers.ones, (self.heads,))
         project_out = self.param("project_out", conv_init, (channels, channels))
-        flat = (batch, height * width, channels)
-        attention = attention_matrix(q.reshape(flat), k.reshape(flat), temperature)
-        # Attention and projection are both linear in v's channels: one C x C matrix per image does both.
-        mix = jnp.einsum("bce,co->beo", attention, project_out.astype(v.dtype))
-        return jnp.einsum("bne,beo->bno", v.reshape(flat), mix).reshape(v.shape)
+        return jnp.einsum("bce,co->beo", attention_matrix(sums, temperature), project_out)
+
+
+def mix(v: jax.Array, matrix: jax.Array) -> jax.Array:
+    """v (N,C) times each image's own matrix (B,C,C) -> (N,C)."""
+    batch, channels = matrix.shape[:2]
+    mixed = jnp.einsum("bne,beo->bno", v.reshape(batch, -1, channels), matrix.astype(v.dtype))
+    return mixed.reshape(v.shape)
 
 
 class SelfAttention(nn.Module):
-    """MDTA: q, k, v from one feature map. (B,H,W,C) -> (B,H,W,C)."""
+    """MDTA: q, k, v from one feature map. Keeps (N,C)."""
 
     heads: int
 
     @nn.compact
-    def __call__(self, x):
-        qkv = PointwiseDepthwise(3 * x.shape[-1], name="qkv")(x)
-        return ChannelAttention(self.heads, name="attention")(*jnp.split(qkv, 3, -1))
+    def __call__(self, x, grid: Grid):
+        q, k, v = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")(x, grid)
+        return mix(v, ChannelAttention(self.heads, name="attention")(attention_sums(q, k, grid.batch)))
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, x times the normal distribution function, through erf: half the time of erfc on a CPU, and as
+    exact in absolute terms (2e-7)."""
+    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
 class GatedFeedForward(nn.Module):
-    """GDFN: two branches, one gates the other through an exact (erf) GELU. (B,H,W,C) -> (B,H,W,C)."""
+    """GDFN: two branches, one gates the other through an exact (erf) GELU. Keeps (N,C)."""
 
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, grid: Grid):
         channels = x.shape[-1]
-        hidden = PointwiseDepthwise(2 * self.expansion * channels, name="project_in")(x)
-        gate, value = jnp.split(hidden, 2, -1)
-        return Conv1x1(channels, name="project_out")(nn.gelu(gate, approximate=False) * value)
+        gate, value = PointwiseDepthwise(2 * self.expansion * channels, 2, name="project_in")(x, grid)
+        return Conv1x1(channels, name="project_out")(gelu(gate) * value)
 
 
-def layer_norm(name: str) -> nn.LayerNorm:
-    """Layer norm over channels with scale and shift; the two-pass variance is the accurate one."""
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+class LayerNorm(nn.Module):
+    """Layer norm over channels with scale and shift: biased variance, eps 1e-5. Keeps (N,C) and the zero border.
+
+    Means over 16 or 32 channels as a product with a constant matrix: the mean arrives already broadcast, several times
+    faster on a CPU than a reduction over the last axis.
+    """
+
+    @nn.compact
+    def __call__(self, x, grid: Grid):
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(x.dtype)
+        mean = jnp.full((channels, channels), 1 / channels, x.dtype)
+        centred = x - pointwise(x, mean)
+        # The two-pass variance is the accurate one.
+        normal = centred * jax.lax.rsqrt(pointwise(centred * centred, mean) + 1e-5)
+        return (normal * scale + bias) * grid.mask
 
 
 class TransformerBlock(nn.Module):
-    """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (B,H,W,C)."""
+    """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (N,C)."""
 
     heads: int
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x):
-        x = x + SelfAttention(self.heads, name="self_attention")(layer_norm("norm1")(x))
-        return x + GatedFeedForward(self.expansion, name="feed_forward")(layer_norm("norm2")(x))
+    def __call__(self, x, grid: Grid):
+        x = x + SelfAttention(self.heads, name="self_attention")(LayerNorm(name="norm1")(x, grid), grid)
+        return x + GatedFeedForward(self.expansion, name="feed_forward")(LayerNorm(name="norm2")(x, grid), grid)
 
 
 class Stage(nn.Module):
-    """Several RTB in a row, named 0, 1, ... Keeps (B,H,W,C)."""
+    """Several RTB in a row, named 0, 1, ... Keeps (N,C)."""
 
     blocks: int
     heads: int
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, grid: Grid):
         for i in range(self.blocks):
-            x = TransformerBlock(self.heads, self.expansion, name=str(i))(x)
+            x = TransformerBlock(self.heads, self.expansion, name=str(i))(x, grid)
         return x

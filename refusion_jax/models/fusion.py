@@ -4,29 +4,39 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from refusion_jax.models.blocks import ChannelAttention, Conv1x1, Conv3x3, PointwiseDepthwise, Stage
+from refusion_jax.models.blocks import (
+    ChannelAttention,
+    Conv1x1,
+    Conv3x3,
+    PointwiseDepthwise,
+    Stage,
+    attention_sums,
+    gelu,
+    mix,
+)
+from refusion_jax.models.frames import Grid, from_frame, grid_of, to_frame
 
 
 class AttentionalFusion(nn.Module):
-    """AFM: cross attention between the sources, then gated merging. Two (B,H,W,C) -> (B,H,W,2C)."""
+    """AFM: cross attention between the sources, then gated merging. Two frames (N,C) -> (N,2C)."""
 
     heads: int
     expansion: int = 4
 
     @nn.compact
-    def __call__(self, x1, x2):
+    def __call__(self, x1, x2, grid: Grid):
         channels = x1.shape[-1]
         hidden = self.expansion * channels
-        q1, k1, v1 = jnp.split(PointwiseDepthwise(3 * channels, name="qkv1")(x1), 3, -1)
-        q2, k2, v2 = jnp.split(PointwiseDepthwise(3 * channels, name="qkv2")(x2), 3, -1)
-        x1 = x1 + ChannelAttention(self.heads, name="attention1")(q2, k1, v1)
-        x2 = x2 + ChannelAttention(self.heads, name="attention2")(q1, k2, v2)
+        q1, k1, v1 = PointwiseDepthwise(3 * channels, 3, name="qkv1")(x1, grid)
+        q2, k2, v2 = PointwiseDepthwise(3 * channels, 3, name="qkv2")(x2, grid)
+        x1 = x1 + mix(v1, ChannelAttention(self.heads, name="attention1")(attention_sums(q2, k1, grid.batch)))
+        x2 = x2 + mix(v2, ChannelAttention(self.heads, name="attention2")(attention_sums(q1, k2, grid.batch)))
         both = jnp.concatenate([x1, x2], -1)
-        gate1, gate2 = jnp.split(PointwiseDepthwise(2 * hidden, name="gate")(both), 2, -1)
-        y1 = nn.gelu(gate1, approximate=False) * PointwiseDepthwise(hidden, name="value1")(x1)
-        y2 = nn.gelu(gate2, approximate=False) * PointwiseDepthwise(hidden, name="value2")(x2)
-        merged = Conv1x1(2 * channels, name="project_out1")(y1) + Conv1x1(2 * channels, name="project_out2")(y2)
-        return both + merged
+        gate1, gate2 = PointwiseDepthwise(2 * hidden, 2, name="gate")(both, grid)
+        (value1,) = PointwiseDepthwise(hidden, name="value1")(x1, grid)
+        (value2,) = PointwiseDepthwise(hidden, name="value2")(x2, grid)
+        merged = Conv1x1(2 * channels, name="project_out1")(gelu(gate1) * value1)
+        return both + merged + Conv1x1(2 * channels, name="project_out2")(gelu(gate2) * value2)
 
 
 class FusionNet(nn.Module):
@@ -43,10 +53,11 @@ class FusionNet(nn.Module):
 
     @nn.compact
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        grid = grid_of(*a.shape[:3], a.dtype)
         stage = {"blocks": self.blocks, "heads": self.heads, "expansion": self.expansion}
-        x1 = Stage(**stage, name="encoder1")(Conv3x3(self.width, name="project_in_1")(a))
-        x2 = Stage(**stage, name="encoder2")(Conv3x3(self.width, name="project_in_2")(b))
-        x = AttentionalFusion(self.heads, name="fusion")(x1, x2)
-        x = Stage(**stage, name="decoder")(x)
+        x1 = Stage(**stage, name="encoder1")(to_frame(Conv3x3(self.width, name="project_in_1")(a)), grid)
+        x2 = Stage(**stage, name="encoder2")(to_frame(Conv3x3(self.width, name="project_in_2")(b)), grid)
+        x = AttentionalFusion(self.heads, name="fusion")(x1, x2, grid)
+        x = from_frame(Stage(**stage, name="decoder")(x, grid), grid)
         x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)
         return nn.sigmoid(Conv3x3(1, name="project_out_1")(x))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
+from refusion_jax.models.frames import from_frame, grid_of, to_frame
 
 
 class WeightProposal(nn.Module):
@@ -22,9 +23,10 @@ class WeightProposal(nn.Module):
     @nn.compact
     def __call__(self, a, b):
         stage = {"blocks": self.blocks, "heads": self.heads, "expansion": self.expansion}
-        xa = Stage(**stage, name="encoder_a")(Conv3x3(self.width, name="project_in_a")(a))
-        xb = Stage(**stage, name="encoder_b")(Conv3x3(self.width, name="project_in_b")(b))
-        x = Stage(**stage, name="decoder")(jnp.concatenate([xa, xb], -1))
+        grid = grid_of(*a.shape[:3], a.dtype)
+        xa = Stage(**stage, name="encoder_a")(to_frame(Conv3x3(self.width, name="project_in_a")(a)), grid)
+        xb = Stage(**stage, name="encoder_b")(to_frame(Conv3x3(self.width, name="project_in_b")(b)), grid)
+        x = from_frame(Stage(**stage, name="decoder")(jnp.concatenate([xa, xb], -1), grid), grid)
         x = nn.PReLU(negative_slope_init=0.25, name="prelu")(Conv3x3(self.width, name="project_out_0")(x))
         return nn.softmax(Conv3x3(2, name="project_out_1")(x), -1)
 

@@ -1,0 +1,47 @@
+"""Frames: feature maps as one long row of pixels, every image with a border of zeros, so that a shift is an offset.
+
+A map (B,H,W,C) is held as (N,C) with N = B * (H+2) * (W+2). The neighbour of a pixel at (dy, dx) then lies dy * (W+2)
++ dx places further for every pixel at once, and a 3x3 convolution is nine contiguous slices. XLA's CPU code for that is
+three to seven times faster than for slices of (B,H,W,C), and products over channels need no reshaping.
+
+The rule that makes it exact: the border is zero. `depthwise3x3` and `LayerNorm` see to it, every operation that is
+pixel by pixel and maps zero to zero keeps it, and so do gradients. Whatever else writes to the border (adding a bias,
+say) has to be multiplied by `Grid.mask`.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@flax.struct.dataclass
+class Grid:
+    """Where the pixels of a frame lie. mask (N,1): 1 inside an image, 0 on the border."""
+
+    mask: jax.Array
+    batch: int = flax.struct.field(pytree_node=False)
+    height: int = flax.struct.field(pytree_node=False)  # without the border
+    width: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def pitch(self) -> int:
+        """Places from a pixel to the one below it."""
+        return self.width + 2
+
+
+def grid_of(batch: int, height: int, width: int, dtype=jnp.float32) -> Grid:
+    """The grid of whole images."""
+    inside = np.zeros((batch, height + 2, width + 2), np.float32)
+    inside[:, 1:-1, 1:-1] = 1
+    return Grid(jnp.asarray(inside.reshape(-1, 1), dtype), batch, height, width)
+
+
+def to_frame(x: jax.Array) -> jax.Array:
+    """(B,H,W,C) -> (N,C), zero border."""
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, x.shape[-1])
+
+
+def from_frame(x: jax.Array, grid: Grid) -> jax.Array:
+    """(N,C) -> (B,H,W,C)."""
+    return x.reshape(grid.batch, grid.height + 2, grid.width + 2, -1)[:, 1:-1, 1:-1]
