@@ -141,6 +141,13 @@ def test_a_known_motion_is_recovered(real_data, task, name, motion):
     assert np.hypot(*error.T).mean() < 0.2
 
 
+def test_an_old_opencv_is_named(monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(cv2, "__version__", "4.12.0")
+    with pytest.raises(InputError, match="4.13 or later, got 4.12.0: pip install"):
+        register(textured(), textured(), "affine")
+
+
 def test_unrelated_pictures_are_not_aligned():
     pytest.importorskip("cv2")
     for a, b in ((textured(seed=1), textured(seed=2)), (textured(), np.zeros((120, 160)))):

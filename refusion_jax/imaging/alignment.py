@@ -134,11 +134,16 @@ def read_transform(path: Path) -> Transform:
 
 
 def require_opencv():
-    """The module cv2. Raises InputError that names the extra when it is missing."""
+    """The module cv2. Raises InputError that names the extra when it is missing or too old."""
     try:
         import cv2
     except ImportError as error:
         raise InputError('aligning needs OpenCV: pip install "refusion_jax[photo]"') from error
+    # Before 4.13 findTransformECC takes one channel only.
+    if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < (4, 13):
+        raise InputError(
+            f'aligning needs OpenCV 4.13 or later, got {cv2.__version__}: pip install --upgrade "refusion_jax[photo]"'
+        )
     return cv2
 
 
@@ -195,9 +200,7 @@ def _refine(cv2, a: tuple[np.ndarray, int], b: tuple[np.ndarray, int], matrix: n
         correlation, found = cv2.findTransformECC(
             a[0], b[0], small[:rows].astype(np.float32), kind, criteria, None, 3
         )
-    except cv2.error as error:
-        if "channels" in str(error):  # of old, it took one channel
-            raise InputError('aligning needs a newer OpenCV: pip install --upgrade "refusion_jax[photo]"') from None
+    except cv2.error:
         return 0.0, matrix  # not converged; a finer level may
     if not np.isfinite(found).all():
         return 0.0, matrix
