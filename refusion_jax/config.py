@@ -26,7 +26,7 @@ OPTIMIZERS = ("adam", "normalized")
 class DataConfig:
     """Where pairs come from and how batches are cut from them."""
 
-    dir: str = ""  # folder of pairs; "" = the built-in scenes
+    dir: str = ""  # folder of pairs or manifest; "" = the built-in scenes
     crop: int = 128  # side of the square training crops, pixels
     batch: int = 4  # pairs a batch
     flips: bool = True  # random horizontal and vertical flips, the same for both sources
