@@ -8,6 +8,7 @@ from PIL import Image
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.colormaps import apply_colormap
+from refusion_jax.imaging.pixels import to_depth
 
 LONGEST_SIDE = 1600  # pixels; a picture with a longer side is scaled down to it
 LOSSLESS_PIXELS = 256 * 256  # up to so many pixels PNG costs little, and small pictures are looked at enlarged
@@ -22,7 +23,7 @@ def checked_picture(array: np.ndarray, name: str) -> np.ndarray:
     if not (array.ndim == 2 or array.ndim == 3 and array.shape[2] == 3) or 0 in array.shape:
         raise InputError(f"{name}: expected a picture (H,W) or (H,W,3), got shape {array.shape}")
     if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
+        return to_depth(array, 8)
     if array.dtype != np.uint8:
         raise InputError(f"{name}: expected uint8 or uint16, got {array.dtype}")
     return array
