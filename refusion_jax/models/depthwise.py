@@ -22,7 +22,7 @@ TERMS = 16  # products added at a time in the correlation: with fewer, XLA's cod
 # Partial sums kept in the correlation: TERMS * PLACES pixels stay in cache while all taps are formed. No power of two:
 # the terms would lie at one place of the cache and drive each other out.
 PLACES = 500
-SMALL = 2048  # pixels up to which gathering all taps at once is as fast, and compiles in a fraction of the time
+SMALL = 6000  # pixels up to which gathering all taps at once is as fast, and compiles in a fraction of the time
 
 
 def _offsets(pitch: int) -> list[int]:
