@@ -10,7 +10,9 @@ SHARED = REPO.parent / "shared"
 
 
 def pytest_configure(config):
-    """Compiled functions are kept beside pytest's own cache: the suite spends most of its time compiling."""
+    """The suite spends most of its time compiling: compiled functions are kept beside pytest's own cache, and code is
+    compiled without optimisation, which tests do not need."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "xla"))
 
 
