@@ -14,6 +14,9 @@ import jax.numpy as jnp
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 
+ROOM_TO_KEEP = 20 * 2**30  # bytes free, at least: a meta step of the published size works on 5.5 GB
+
+
 @cache
 def cpu_options() -> dict[str, str]:
     """The CPU compiler options this jaxlib knows; empty on other backends and on releases without them."""
@@ -59,9 +62,12 @@ def keep_freed_memory() -> None:
     """Lets the C library keep what XLA frees instead of handing it back after each step, for train.py.
 
     A step's working memory, over a gigabyte, would else be fetched from the system page by page each time: measured
-    15 to 30 % of a training step on a CPU. Without effect where the C library is not glibc.
+    15 to 30 % of a training step on a CPU. What is kept cannot always be used again (two to three times the working
+    memory was seen), so it is done only where there is room. Without effect where the C library is not glibc.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or jax.default_backend() != "cpu":
+        return
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < ROOM_TO_KEEP:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
