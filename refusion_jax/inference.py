@@ -4,7 +4,6 @@ Images of any size: F runs tile by tile (tiling.py), colour goes by rows.
 """
 
 import functools
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
+from refusion_jax.memory import available_bytes
 from refusion_jax.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.parameters import check_architecture, flatten
 from refusion_jax.tiling import feature_bytes, fuse_tiled, make_passes
@@ -92,12 +92,8 @@ def _grey_all_over(image: np.ndarray) -> bool:
 
 
 def default_max_memory() -> int:
-    """Bytes that a fusion may take when nothing is said: half of what the machine has free, 3 GiB at most."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # no such figure on this system
-        free = 4 * 2**30
-    return min(3 * 2**30, free // 2)
+    """Bytes that a fusion may take when nothing is said: half of what the machine has to spare, 3 GiB at most."""
+    return min(3 * 2**30, available_bytes() // 2)
 
 
 PROCESS_BYTES = 800 * 2**20  # of Python, JAX, the compiled passes and the tiles under way
