@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -301,8 +302,17 @@ def fuse_all(jobs: list[Job], single: bool, fuse: Callable[[Job, Notes], list[Pa
 
     notes = Notes(lambda line: tqdm.write(printable(line), file=sys.stderr))
     failed = done = 0
+    asked: list[int] = []
+
+    def interrupt(number, frame):
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         for job in tqdm(jobs, unit="pair", disable=None):  # None: no bar in a log file
+            if asked:  # the interrupt came where exceptions are not passed on, such as in a callback of a library
+                raise KeyboardInterrupt
             try:
                 written = fuse(job, notes)
             except (InputError, OSError) as error:
@@ -314,6 +324,8 @@ def fuse_all(jobs: list[Job], single: bool, fuse: Callable[[Job, Notes], list[Pa
     except KeyboardInterrupt:
         print(f"\n{done} of {len(jobs)} fused, all of them whole; --skip-existing goes on from here", file=sys.stderr)
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
     return failed
 
 
