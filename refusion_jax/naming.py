@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from refusion_jax.errors import InputError
+
 TASKS = ("ivif", "mif", "mfif", "meie")
 TASK_ALIASES = {"meif": "meie"}  # the paper writes MEIF
 
@@ -16,3 +18,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(word.casefold(), names, 1, 0.0)
     hint = f"; did you mean {names[found[0]]!r}?" if found else ""
     return f"{hint} (known: {', '.join(names.values())})"
+
+
+def task_name(name: str) -> str:
+    """ivif, mif, mfif or meie, from any case and `meif`. InputError for another, naming the nearest."""
+    lower = name.lower()
+    lower = TASK_ALIASES.get(lower, lower)
+    if lower not in TASKS:
+        raise InputError(f"unknown task {name!r}{nearest(name, TASKS)}")
+    return lower

@@ -19,7 +19,8 @@ from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, supports_16_bits, write_image
 from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.resizing import to_one_size
-from refusion_jax.weights.pretrained import pretrained, task_named
+from refusion_jax.naming import task_name
+from refusion_jax.weights.pretrained import pretrained
 
 
 def quality(text: str) -> int:
@@ -238,7 +239,7 @@ def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> lis
 def run(arguments) -> int:
     """Fuses everything named; returns 0, or 1 when some of several failed (each named)."""
     check_options(arguments)
-    task = task_named(arguments.task) if arguments.task else None
+    task = task_name(arguments.task) if arguments.task else None
     if arguments.stack and task not in (None, "meie", "mfif"):
         raise InputError(f"--stack is for the tasks meie and mfif, got {task}")
     out = Path(arguments.out)

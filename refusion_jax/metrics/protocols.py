@@ -9,7 +9,7 @@ import numpy as np
 from refusion_jax.errors import InputError
 from refusion_jax.metrics import agreement, perception, statistics, structure
 from refusion_jax.metrics.levels import triplet
-from refusion_jax.naming import TASK_ALIASES, nearest
+from refusion_jax.naming import nearest, task_name
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,6 @@ def protocol_metrics(protocol: str = "paper", metrics: Sequence[str] | None = No
         if names.count(name) > 1:
             raise InputError(f"metric {name} is given twice; name each once")
     return [known[name] for name in names]
-
-
-def task_name(task: str) -> str:
-    """ivif, mif, mfif or meie, from any case and `meif`. InputError for another, naming the nearest."""
-    lower = task.lower()
-    lower = TASK_ALIASES.get(lower, lower)
-    if lower not in TASK_METRICS:
-        raise InputError(f"unknown task {task!r}{nearest(task, TASK_METRICS)}")
-    return lower
 
 
 def task_metrics(task: str, protocol: str = "paper") -> list[str]:

@@ -3,18 +3,8 @@
 from pathlib import Path
 
 from refusion_jax.errors import InputError
-from refusion_jax.naming import TASK_ALIASES, TASKS, nearest
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
-
-
-def task_named(name: str) -> str:
-    """The task of a name that a user gives: ivif, mif, mfif, meie, or an alias such as meif. InputError for others."""
-    task = name.casefold()
-    task = TASK_ALIASES.get(task, task)
-    if task not in TASKS:
-        raise InputError(f"unknown task {name!r}{nearest(name, TASKS)}")
-    return task
 
 
 def pretrained(task: str) -> Path:
