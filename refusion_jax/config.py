@@ -40,12 +40,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The size of F, R and P alike."""
+    """The size of F, R and P alike, and P's form."""
 
     width: int = 16  # channels
     heads: int = 8  # attention heads; must divide width
     blocks: int = 2  # transformer blocks a stage
     expansion: int = 2  # feed-forward expansion
+    symmetric: bool = False  # P treats both sources alike: exchanging them exchanges their weights
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class TrainConfig:
     lr_p: float = 1e-4  # of P's optimiser
     lr_decay: float = 1.0  # all learning rates times this ...
     lr_decay_epochs: int = 10  # ... every so many epochs
+    init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from refusion_jax.memory import available_bytes
 from refusion_jax.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.parameters import check_architecture, flatten
 from refusion_jax.tiling import feature_bytes, fuse_tiled, make_passes
+from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
 
@@ -114,13 +115,14 @@ class Model:
     task: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     loss: LossSettings = LossSettings()
-    size: dict[str, int] = field(default_factory=dict)
+    size: dict[str, Any] = field(default_factory=dict)
     max_memory: int | None = None
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
         nets = linen_networks(*networks.build(**self.size))
-        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**self.size))
+        of_f = {key: value for key, value in self.size.items() if key != "symmetric"}
+        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**of_f))
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
@@ -231,12 +233,12 @@ def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Mode
 
 
 @functools.lru_cache(maxsize=4)
-def _expected_shapes(channels: int, **size: int) -> dict[str, Any]:
+def _expected_shapes(channels: int, **size: int | bool) -> dict[str, Any]:
     """networks.expected_shapes of a size. Tracing the networks takes longer than reading their parameters."""
     return networks.expected_shapes(networks.build(**size), channels)
 
 
-def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, int], LossSettings]:
+def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, Any], LossSettings]:
     """(task, model size, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
     task = info.get("task")
     if task is not None and task not in TASKS:
@@ -263,9 +265,10 @@ def _task_of_name(path: Path) -> str | None:
 
 
 def load(checkpoint: str | Path) -> Model:
-    """A model from a run directory (its newest checkpoint), a checkpoint folder inside one, a .safetensors file, or
-    one of the released .pth files (F alone). Raises InputError when it is none of these or of another architecture."""
-    path = Path(checkpoint)
+    """A model from a task's name (the weights that come with the package), a run directory (its newest checkpoint), a
+    checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone). Raises InputError
+    when it is none of these or of another architecture."""
+    path = find_checkpoint(checkpoint)
     if path.is_dir():
         from refusion_jax import checkpoints  # Orbax takes over a second to import; the files below do not need it
 
@@ -282,7 +285,10 @@ def load(checkpoint: str | Path) -> Model:
             raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None
         return from_trees(trees, kept, str(folder))
     if not path.exists():
-        raise InputError(f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file")
+        raise InputError(
+            f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file, or a task's name "
+            f"({', '.join(TASKS)}) for the weights that come with the package"
+        )
     if path.suffix == ".safetensors":
         trees, info = read_safetensors(path)
         return from_trees(trees, info, str(path))

@@ -10,10 +10,10 @@ from refusion_jax.models import FusionNet, ProposalNet, ReconstructionNet
 NAMES = ("F", "R", "P")
 
 
-def build(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2):
-    """The modules (F, R, P) at one size."""
+def build(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2, symmetric: bool = False):
+    """The modules (F, R, P) at one size; symmetric is P's alone (models/proposal.py)."""
     size = {"width": width, "heads": heads, "blocks": blocks, "expansion": expansion}
-    return FusionNet(**size), ReconstructionNet(**size), ProposalNet(**size)
+    return FusionNet(**size), ReconstructionNet(**size), ProposalNet(**size, symmetric=symmetric)
 
 
 def expected_shapes(modules, gradient_channels: int = 1) -> dict[str, Any]:

@@ -55,6 +55,19 @@ def test_f_agrees_with_the_released_network_on_real_pairs(reference, task, name)
     np.testing.assert_allclose(model.network_output(a, b), stored["network_output"], rtol=0, atol=2e-5)
 
 
+def test_a_symmetric_p_exchanges_the_weights_with_the_sources():
+    """Whatever its parameters; the plain P does not."""
+    x = np.random.default_rng(4).random((4, 2, 9, 7, 1)).astype(np.float32)
+    for symmetric in (True, False):
+        module = networks.build(4, 2, 1, 1, symmetric=symmetric)[2]
+        p = {"params": jiggled(run_once(module.init, jax.random.key(0), *x)["params"])}
+        weights = module.apply(p, *x)
+        exchanged = [y[..., ::-1] for y in module.apply(p, x[1], x[0], x[3], x[2])]
+        differ = [np.abs(one - other).max() for one, other in zip(weights, exchanged, strict=True)]
+        assert (max(differ) < 1e-6) if symmetric else (min(differ) > 1e-3)
+        assert all(np.std(y) > 1e-3 for y in weights)
+
+
 def test_parameter_counts(params):
     # F: the released network (and the paper's 0.060 M). R and P: our reading of the paper, counted by hand
     # for width 16. RTB(d), d = 16 and 32: two norms, qkv 1x1 and depthwise, temperatures, 1x1, GDFN 1x1,

@@ -19,6 +19,8 @@ def parser() -> argparse.ArgumentParser:
                    "where the names in --data tell it")  # fmt: skip
     p.add_argument("--data", metavar="DIR", help="folder of pairs in any known layout, or a manifest of pairs (.csv); "
                    "without it the built-in scenes are used")  # fmt: skip
+    p.add_argument("--init", metavar="CKPT", help="start from these weights: a run, a checkpoint, a .safetensors or "
+                   ".pth file, or a task's name for those of the package")  # fmt: skip
     p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
     p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores")
     p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value",
@@ -89,6 +91,8 @@ def run(arguments) -> int:
     """Trains; returns the exit status: 0 done or at the time limit, 128 + signal when stopped by one."""
     from refusion_jax import config as configuration
 
+    if arguments.resume and arguments.init:
+        raise InputError("--init says what a new run starts from, --resume continues a run; leave out one of them")
     if arguments.max_minutes is not None and not arguments.max_minutes > 0:
         raise InputError(f"--max-minutes must be greater than 0, got {arguments.max_minutes:g}")
     if arguments.task is None and not arguments.resume:
@@ -121,16 +125,20 @@ def run(arguments) -> int:
             top["data.dir"] = arguments.data
         if arguments.seed is not None:
             top["seed"] = arguments.seed
+        if arguments.init is not None:
+            path = Path(arguments.init)
+            top["train.init"] = str(path.resolve()) if path.exists() else arguments.init
         config = with_absolute_data(configuration.resolve(arguments.task, preset, arguments.assignments, **top))
 
     data = load_data(config)
     from refusion_jax.compiling import enable_cache, keep_freed_memory
-    from refusion_jax.training import loop
+    from refusion_jax.training import loop, warm_start
 
     if going_on:
         loop.check_same_data(out, data)
         loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
     else:
+        warm_start.initial_trees(config)  # what cannot be a start is found before there is a run directory
         loop.create_run(out, config, data)
     enable_cache()
     keep_freed_memory()
@@ -156,6 +164,8 @@ def note(config, data, out: Path) -> None:
     print(printable(f"task {config.task}, preset {config.preset}, {data.description}"))
     for remark in data.remarks:
         print(printable(f"note: {remark}"))
+    if train.init:
+        print(printable(f"started from the weights of {train.init}"))
     print(
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
         f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {device.platform} ({device.device_kind})"

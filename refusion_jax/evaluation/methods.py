@@ -11,6 +11,7 @@ import numpy as np
 from refusion_jax.data.pairs import Pair
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS
+from refusion_jax.weights.pretrained import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def checkpoint_method(name: str, path: Path, value_range: str = "minmax") -> Met
     """
     from refusion_jax import inference
 
-    exact = path
+    exact = path = find_checkpoint(path)
     if path.is_dir():
         from refusion_jax import checkpoints
 

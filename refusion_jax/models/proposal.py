@@ -13,22 +13,41 @@ from refusion_jax.models.frames import from_frame, grid_of, to_frame
 
 
 class WeightProposal(nn.Module):
-    """One pair of weights. Two (B,H,W,C) -> (B,H,W,2), positive, summing to 1: of source a, of source b."""
+    """One pair of weights. Two (B,H,W,C) -> (B,H,W,2), positive, summing to 1: of source a, of source b.
+
+    symmetric: exchanging the sources exchanges the weights, whatever the parameters: both sources pass one encoder, the
+    decoder reads them in both orders, and each order's logits count for the source they belong to.
+    """
 
     width: int
     heads: int
     blocks: int
     expansion: int
+    symmetric: bool = False
 
     @nn.compact
     def __call__(self, a, b):
-        stage = {"blocks": self.blocks, "heads": self.heads, "expansion": self.expansion}
-        grid = grid_of(*a.shape[:3], a.dtype)
-        xa = Stage(**stage, name="encoder_a")(to_frame(Conv3x3(self.width, name="project_in_a")(a)), grid)
-        xb = Stage(**stage, name="encoder_b")(to_frame(Conv3x3(self.width, name="project_in_b")(b)), grid)
-        x = from_frame(Stage(**stage, name="decoder")(jnp.concatenate([xa, xb], -1), grid), grid)
+        def stage(name):
+            return Stage(blocks=self.blocks, heads=self.heads, expansion=self.expansion, name=name)
+
+        def encode(x, source):
+            x = Conv3x3(self.width, name=f"project_in_{source}")(x)
+            grid = grid_of(*x.shape[:3], x.dtype)
+            return from_frame(stage(f"encoder_{source}")(to_frame(x), grid), grid)
+
+        if self.symmetric:
+            xa, xb = jnp.split(encode(jnp.concatenate([a, b]), "a"), 2)
+            x = jnp.concatenate([jnp.concatenate([xa, xb], -1), jnp.concatenate([xb, xa], -1)])
+        else:
+            x = jnp.concatenate([encode(a, "a"), encode(b, "b")], -1)
+        grid = grid_of(*x.shape[:3], x.dtype)
+        x = from_frame(stage("decoder")(to_frame(x), grid), grid)
         x = nn.PReLU(negative_slope_init=0.25, name="prelu")(Conv3x3(self.width, name="project_out_0")(x))
-        return nn.softmax(Conv3x3(2, name="project_out_1")(x), -1)
+        logits = Conv3x3(2, name="project_out_1")(x)
+        if self.symmetric:
+            one, other = jnp.split(logits, 2)
+            logits = one + other[..., ::-1]
+        return nn.softmax(logits, -1)
 
 
 class ProposalNet(nn.Module):
@@ -36,17 +55,18 @@ class ProposalNet(nn.Module):
 
     Sources (B,H,W,1) in [0,1] and their gradients (B,H,W,1 or 2, as losses.sobel gives them) ->
     w (B,H,W,2) weighing the intensities of Eq. 2 and v (B,H,W,2) weighing the gradients of Eq. 3; the last axis holds
-    the weight of source a and of source b and sums to 1.
+    the weight of source a and of source b and sums to 1. symmetric: see WeightProposal.
     """
 
     width: int = 16
     heads: int = 8
     blocks: int = 2
     expansion: int = 2
+    symmetric: bool = False
 
     @nn.compact
     def __call__(self, a, b, gradient_a, gradient_b) -> tuple[jax.Array, jax.Array]:
-        size = (self.width, self.heads, self.blocks, self.expansion)
+        size = (self.width, self.heads, self.blocks, self.expansion, self.symmetric)
         w = WeightProposal(*size, name="intensity")(a, b)
         v = WeightProposal(*size, name="gradient")(gradient_a, gradient_b)
         return w, v

@@ -24,6 +24,7 @@ from refusion_jax.training.progress import Progress
 from refusion_jax.training.records import Recorder, write_text
 from refusion_jax.training.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps
 from refusion_jax.training.stopping import StopRequest
+from refusion_jax.training.warm_start import initial_trees, started_from
 
 CONFIG = "config.toml"
 PAIRS = "pairs.json"
@@ -189,7 +190,7 @@ class Trainer:
         self.step = 0
         found = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
         if found is None:
-            self.state = run_once(fresh, key)
+            self.state = started_from(run_once(fresh, key), initial_trees(config))
         else:
             self.state, info = found
             self.step = info["step"]
