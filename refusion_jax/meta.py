@@ -29,12 +29,14 @@ class Networks(NamedTuple):
 
 
 class LossSettings(NamedTuple):
-    """alpha1 (Eq. 1), alpha2 (Eq. 4) and the Sobel operator's form and scale."""
+    """alpha1 (Eq. 1), alpha2 (Eq. 4) and the Sobel operator's form and scale. proposal_form: of the gradients that P
+    sees, where they are not those of the losses."""
 
     alpha1: float = 1.0
     alpha2: float = 1.0
     sobel_form: str = "l1"
     sobel_scale: float = 1.0
+    proposal_form: str = ""
 
 
 class InnerReport(NamedTuple):
@@ -59,7 +61,7 @@ def linen_networks(fusion, reconstruction, proposal) -> Networks:
 def propose_weights(params_p: Params, networks: Networks, batch: Batch, loss: LossSettings):
     """w and v, (B,H,W,2) each: P on the sources and their gradients."""
     a, b = batch
-    gradients = [sobel(x, loss.sobel_form, loss.sobel_scale) for x in (a, b)]
+    gradients = [sobel(x, loss.proposal_form or loss.sobel_form, loss.sobel_scale) for x in (a, b)]
     return networks.propose(params_p, a, b, *gradients)
 
 

@@ -237,3 +237,13 @@ def test_metrics_hold_every_term_norm_and_the_health_of_p(made):
     outer = {f"outer_{t}" for t in terms if t.startswith("rec")}
     assert metrics.keys() == {f"inner_{t}" for t in terms} | outer | norms | health | {"grad_norm_p"}
     assert all(np.isfinite(x) for x in metrics.values())
+
+
+def test_p_may_see_another_form_of_the_gradients():
+    """loss.proposal_form; without it P sees what the losses compare."""
+    a, b = pairs()[0]
+    seen = meta.Networks(None, None, lambda params, a, b, *gradients: gradients)
+    for given, form in (("", "components"), ("l1", "l1")):
+        settings = meta.LossSettings(sobel_form="components", sobel_scale=0.5, proposal_form=given)
+        for gradient, image in zip(meta.propose_weights(None, seen, (a, b), settings), (a, b), strict=True):
+            np.testing.assert_array_equal(gradient, sobel(image, form, 0.5))

@@ -70,7 +70,7 @@ def test_weights_that_cannot_be_a_start(data, tmp_path, capsys):
     base = ["--task", "meie", "--data", data, "--out", tmp_path / "run"]
     write_safetensors(tmp_path / "tiny.safetensors", tiny_trees(), tiny_info())
     said = fails(main, capsys, *base, "--init", tmp_path / "tiny.safetensors", *settings("data.crop=12"))
-    assert "train.init" in said and "another architecture" in said and "model.* and loss.sobel_form" in said
+    assert "train.init" in said and "another architecture" in said and "model.*, loss.sobel_form" in said
     said = fails(main, capsys, *base, "--init", tmp_path / "none", *settings("data.crop=12"))
     assert "no such checkpoint" in said
     assert not (tmp_path / "run").exists()  # the next try is not refused for it
