@@ -22,7 +22,8 @@ def initial_trees(config: Config) -> dict[str, Any]:
     channels = networks.gradient_channels(config.loss.proposal_form or config.loss.sobel_form)
     expected = networks.expected_shapes(networks.build(**to_dict(config)["model"]), channels)
     for name, tree in model.params.items():
-        origin = f"train.init {config.train.init}, network {name} (model.*, loss.sobel_form and loss.proposal_form must be as there)"
+        alike = "model.*, loss.sobel_form and loss.proposal_form must be as there"
+        origin = f"train.init {config.train.init}, network {name} ({alike})"
         check_architecture(expected[name], flatten(tree), origin)
     return model.params
 
