@@ -35,7 +35,7 @@ class Method:
         return f"checkpoint {self.checkpoint}" if self.checkpoint else f"fused images in {self.folder}"
 
 
-def checkpoint_method(name: str, path: Path, value_range: str = "minmax") -> Method:
+def checkpoint_method(name: str, path: str | Path, value_range: str = "minmax") -> Method:
     """A checkpoint of any kind `refusion_jax.load` reads. value_range: "minmax" or "clip", as fuse.py's
     --range.
 
