@@ -18,11 +18,12 @@ from refusion_jax.compiling import jit
 from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
+from refusion_jax.features import scratch_folder
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
 from refusion_jax.memory import available_bytes
 from refusion_jax.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.parameters import check_architecture, flatten
-from refusion_jax.tiling import feature_bytes, fuse_tiled, make_passes
+from refusion_jax.tiling import fuse_tiled, make_passes
 from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
@@ -107,8 +108,7 @@ class Model:
     params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
     when unknown. info: what is known of the origin (task, model size, loss settings, step).
     max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
-    Where keeping features between passes (256 bytes a pixel) does not fit, every pass begins anew: a third of the
-    speed, a small part of the memory, the same result.
+    Where the features between passes (128 bytes a pixel) do not fit, they go to a temporary file.
     """
 
     params: dict[str, Any]
@@ -122,7 +122,7 @@ class Model:
     def __post_init__(self):
         nets = linen_networks(*networks.build(**self.size))
         of_f = {key: value for key, value in self.size.items() if key != "symmetric"}
-        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**of_f))
+        self._functions["passes"] = make_passes(**of_f)
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
@@ -144,11 +144,11 @@ class Model:
         """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
         first, second, _ = self._sources(a, b)
         limit = default_max_memory() if self.max_memory is None else self.max_memory
-        # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma; features are kept twice.
-        needed = PROCESS_BYTES + first.size * (3 * 3 + 3 * 4 + feature_bytes(self.params["F"]))
-        return self._functions["fuse"](
-            self.params["F"], first, second, keep_features=needed <= limit, progress=progress
-        )
+        passes = self._functions["passes"]
+        # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
+        needed = PROCESS_BYTES + first.size * (3 * 3 + 3 * 4) + passes.kept_bytes(first.shape)
+        folder = None if needed <= limit else scratch_folder()
+        return fuse_tiled(passes, self.params["F"], first, second, folder=folder, progress=progress)
 
     def fuse_luma(
         self, a: np.ndarray, b: np.ndarray, range: str = "minmax", progress: Callable | None = None  # noqa: A002

@@ -1,196 +1,233 @@
 """F on images of any size, tile by tile, with the result of the whole image (paper, Section 3.4).
 
 Channel attention needs an image's sums alone (blocks.attention_sums). So F runs in passes, one for each attention in a
-row: pass p carries every tile up to attention p and adds up its sums; the last pass ends in the fused luma. Between
-passes either the features of the whole image are kept (256 bytes a pixel, each tile's work is done once), or nothing is
-and every pass starts from the sources (bounded memory, about three times the work). All tiles have one shape: one
-compilation serves every image size. Tiles overlap by the reach of the convolutions; there are no seams.
+row: pass p carries every tile from attention p-1 to attention p and adds up the sums of p; the last pass ends in the
+fused luma. Between passes the features at attention p are kept (features.py), for the largest images in a file. All
+tiles have one shape: one compilation serves every image size. Tiles overlap by the reach of the convolutions; there are
+no seams.
 """
 
 import functools
 import os
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from refusion_jax.compiling import jit
-from refusion_jax.models.blocks import TransformerBlock, conv3x3
-from refusion_jax.models.frames import Grid, from_frame, to_frame
+from refusion_jax.features import Features, kept_bytes
+from refusion_jax.models.blocks import TransformerBlock
+from refusion_jax.models.dense import dense3x3
+from refusion_jax.models.frames import Grid
 from refusion_jax.models.fusion import AttentionalFusion
 
-SIDE = 168  # pixels of a tile's side, overlap included: its widest features stay in a processor's cache
-MARGIN_STORED = 4  # reach of one pass: at most four 3x3 convolutions
-
-
-class Tile(NamedTuple):
-    """Where a tile lies: its own pixels (rows, columns) of the image, and its first row and column with the overlap."""
-
-    rows: slice
-    columns: slice
-    top: int
-    left: int
+# A tile's own pixels, rows and columns. Small enough that the widest features stay in a processor's cache and a step's
+# working memory under the 32 MiB from which the C library fetches it anew from the system each time.
+OWN = 120, 128
+MARGIN = 4  # reach of a step: at most four 3x3 convolutions, in the last one
 
 
 class Passes(NamedTuple):
-    """F cut at its attentions: steps[p](params, x, mask, sums, counted) -> (features, sums of attention p).
+    """F cut at its attentions: compiled steps[p](params, x, mask, sums) -> (x, sums).
 
-    x: what step p-1 gave, features (N,2C), or for step 0 the luma of both sources, a pair of (SIDE,SIDE). mask
-    (SIDE,SIDE): 1 inside the image. sums: of attention p-1 over the whole image, None for step 0. counted (SIDE,SIDE):
-    1 where the tile's pixels count in the sums to form; None forms none. The last step gives the fused luma.
+    A tile is a frame (N,C) of models/frames.py, N the pixels of a tile with its overlap, that has no border of zeros:
+    what the convolutions make of its outermost pixels is wrong, and the overlap covers it. x: frames, what step p-1
+    gave, for step 0 the luma of both sources. mask (N,1): 1 inside the image; beyond it x is 0. sums: of attention p-1
+    over the whole image, None for step 0. Given back: the features that attention p is of, of each source or of both
+    together, and its sums over the tile's own pixels; by the last step the fused luma (N,1) and no sums.
     """
 
     steps: tuple[Callable, ...]
-    reach: int  # pixels that a result depends on in each direction
+    own: tuple[int, int]  # rows and columns of a tile
+    margin: int  # its overlap on each side
+    channels: int  # of what is kept between two steps
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a tile with its overlap."""
+        return tuple(side + 2 * self.margin for side in self.own)
+
+    def kept_bytes(self, shape: tuple[int, int]) -> int:
+        """What an image of this shape takes between two steps, about."""
+        return kept_bytes(shape, self.own, self.margin, self.channels)
 
 
 def make_passes(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> Passes:
-    """The compiled steps of F at one size. Nothing is compiled before the first call."""
+    """The passes of F at one size. Nothing is compiled before the first call."""
     block = TransformerBlock(heads, expansion)
     fusion = AttentionalFusion(heads)
+    rows, columns = (side + 2 * MARGIN for side in OWN)
+    own = np.pad(np.ones(OWN, np.float32), MARGIN).reshape(-1, 1)
 
-    def encode(i, params, x, grid, **how):
-        """Block i of both encoders on the two halves of x."""
-        sums = how.pop("sums", (None, None))
-        both = [
-            block.apply({"params": params[f"encoder{s + 1}"][str(i)]}, half, grid, sums=sums[s], **how)
-            for s, half in enumerate(jnp.split(x, 2, -1))
+    # Each layer takes x and what is kept as tuples, of both sources or, in the decoder, of one stream.
+    def blocks_of(names, i, params, x, grid, kept=None, window=None):
+        kept = [None] * len(names) if kept is None else zip(*kept, strict=True)
+        results = [
+            block.apply({"params": params[name][str(i)]}, x, grid, kept, window)
+            for name, x, kept in zip(names, x, kept, strict=True)
         ]
-        return both if how else jnp.concatenate(both, -1)
+        return tuple(results) if window is None else tuple(zip(*results, strict=True))
 
-    def merge(params, x, grid, **how):
-        return fusion.apply({"params": params["fusion"]}, *jnp.split(x, 2, -1), grid, **how)
-
-    def decode(i, params, x, grid, **how):
-        return block.apply({"params": params["decoder"][str(i)]}, x, grid, **how)
+    def merge(params, x, grid, kept=None, window=None):
+        merged = fusion.apply({"params": params["fusion"]}, *x, grid, kept, window)
+        return (merged,) if window is None else merged
 
     layers = [
-        *(functools.partial(encode, i) for i in range(blocks)),
+        *(functools.partial(blocks_of, ("encoder1", "encoder2"), i) for i in range(blocks)),
         merge,
-        *(functools.partial(decode, i) for i in range(blocks)),
+        *(functools.partial(blocks_of, ("decoder",), i) for i in range(blocks)),
     ]
 
     def read(params, images, grid):
         """The sources' first convolutions."""
-        kernels = params["project_in_1"]["kernel"], params["project_in_2"]["kernel"]
-        x = [to_frame(conv3x3(x[None, :, :, None], k)) for x, k in zip(images, kernels, strict=True)]
-        return jnp.concatenate(x, -1) * grid.mask
+        names = "project_in_1", "project_in_2"
+        return tuple(dense3x3(x, params[name]["kernel"], grid) for x, name in zip(images, names, strict=True))
 
-    def write(params, x, mask, grid):
+    def write(params, x, grid):
         """The last convolutions: the fused luma."""
-        x = nn.leaky_relu(conv3x3(from_frame(x, grid), params["project_out_0"]["kernel"]), 0.01)
-        # Beyond the image there is zero padding, not what the first convolution makes of it.
-        return nn.sigmoid(conv3x3(x * mask[None, :, :, None], params["project_out_1"]["kernel"]))[0, :, :, 0]
+        x = nn.leaky_relu(dense3x3(x, params["project_out_0"]["kernel"], grid), 0.01)
+        return nn.sigmoid(dense3x3(x, params["project_out_1"]["kernel"], grid))
 
-    def step(p, params, x, mask, sums, counted):
-        grid = Grid(to_frame(mask[None, :, :, None]), 1, *mask.shape)
-        x = layers[p - 1](params, x, grid, sums=sums) if p else read(params, x, grid)
+    def step(p, params, x, mask, sums):
+        grid = Grid(mask, 1, rows - 2, columns - 2)  # the outermost rows and columns take the place of a border
+        if p == 0:
+            x = read(params, x, grid)
+        else:
+            # Here v is needed and in the step before the sums were: XLA drops the rest of what an attention opens with.
+            _, v = layers[p - 1](params, x, grid, window=own)
+            x = layers[p - 1](params, x, grid, kept=(sums, v))
         if p == len(layers):
-            return write(params, x, mask, grid), None
-        if counted is None:
-            return x, None
-        return x, layers[p](params, x, grid, counted=to_frame(counted[None, :, :, None]))
+            return write(params, *x, grid), None
+        sums, _ = layers[p](params, x, grid, window=own)
+        return x, sums
 
     steps = tuple(jit(functools.partial(step, p)) for p in range(len(layers) + 1))
-    return Passes(steps, reach=1 + 2 * len(layers) + 2)
+    return Passes(steps, OWN, MARGIN, 2 * width)
 
 
-def tiles_of(height: int, width: int, margin: int) -> list[Tile]:
-    """Tiles of SIDE pixels a side whose own parts cover the image once."""
-    own = SIDE - 2 * margin
+class Tile(NamedTuple):
+    """Where a tile lies: its row and column among tiles, its own pixels (rows, columns) of the image."""
+
+    place: tuple[int, int]
+    rows: slice
+    columns: slice
+
+
+def tiles_of(shape: tuple[int, int], own: tuple[int, int]) -> list[list[Tile]]:
+    """Tiles whose own parts cover the image once, row by row."""
+    (height, width), (rows, columns) = shape, own
     return [
-        Tile(slice(y, min(y + own, height)), slice(x, min(x + own, width)), y - margin, x - margin)
-        for y in range(0, height, own)
-        for x in range(0, width, own)
+        [
+            Tile((y // rows, x // columns), slice(y, min(y + rows, height)), slice(x, min(x + columns, width)))
+            for x in range(0, width, columns)
+        ]
+        for y in range(0, height, rows)
     ]
 
 
-def _cut(image: np.ndarray, tile: Tile) -> np.ndarray:
-    """The tile's part of an (H,W) or (H,W,C) array with the overlap, zeros beyond the image."""
-    out = np.zeros((SIDE, SIDE, *image.shape[2:]), np.float32)
-    top, left = max(tile.top, 0), max(tile.left, 0)
-    bottom, right = min(tile.top + SIDE, image.shape[0]), min(tile.left + SIDE, image.shape[1])
-    inside = slice(top - tile.top, bottom - tile.top), slice(left - tile.left, right - tile.left)
-    out[inside] = image[top:bottom, left:right]
-    return out
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that XLA's CPU backend takes as it is, without a copy: it lies at a multiple of 64 bytes."""
+    size = int(np.prod(shape))
+    memory = np.empty(size + 16, np.float32)
+    first = -memory.ctypes.data % 64 // 4
+    return memory[first : first + size].reshape(shape)
 
 
-def _own(tile: Tile) -> tuple[slice, slice]:
-    """The tile's own pixels within the tile."""
-    rows = slice(tile.rows.start - tile.top, tile.rows.stop - tile.top)
-    return rows, slice(tile.columns.start - tile.left, tile.columns.stop - tile.left)
+def _cut(image: np.ndarray | None, shape: tuple[int, int], tile: Tile, passes: Passes) -> np.ndarray:
+    """The tile's frame (N,1) of an image (H,W) of this shape, None: of ones; zeros beyond it."""
+    frame = np.zeros(passes.shape, np.float32)
+    top, left = tile.rows.start - passes.margin, tile.columns.start - passes.margin
+    inside = [
+        slice(max(-first, 0), min(size - first, side))
+        for first, size, side in zip((top, left), shape, passes.shape, strict=True)
+    ]
+    rows, columns = (
+        slice(first + part.start, first + part.stop) for first, part in zip((top, left), inside, strict=True)
+    )
+    frame[tuple(inside)] = 1 if image is None else image[rows, columns]
+    return frame.reshape(-1, 1)
 
 
-def _inside(tile: Tile, shape: tuple[int, int]) -> np.ndarray:
-    """1 where the tile lies in the image, 0 beyond."""
-    mask = np.zeros((SIDE, SIDE), np.float32)
-    mask[max(-tile.top, 0) : shape[0] - tile.top, max(-tile.left, 0) : shape[1] - tile.left] = 1
-    return mask
-
-
-def feature_bytes(params: Any) -> int:
-    """Bytes a pixel that keeping the features between passes takes: two float32 arrays, one read and one written."""
-    return 2 * 4 * _channels(params)
-
-
-def _channels(params: Any) -> int:
-    """Of the features of both sources together."""
-    return 2 * params["project_in_1"]["kernel"].shape[-1]
+def workers() -> int:
+    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut."""
+    if jax.default_backend() != "cpu":
+        return 2
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def fuse_tiled(
-    passes: Passes, params: Any, a: np.ndarray, b: np.ndarray, *, keep_features: bool, progress: Callable | None = None
-) -> np.ndarray:
+    passes: Passes, params: Any, a: np.ndarray, b: np.ndarray, *, folder: Path | None = None,
+    progress: Callable | None = None,
+) -> np.ndarray:  # fmt: skip
     """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
 
-    keep_features: hold all features in memory between passes (see feature_bytes), or begin each pass anew.
-    progress(done, total) is called after each tile of each pass.
+    folder: keep features in a temporary file there instead of in memory. progress(done, total) is called after each
+    tile of each pass. Raises InputError where the disk has no room.
     """
     shape = a.shape
-    tiles = tiles_of(*shape, MARGIN_STORED if keep_features else passes.reach)
+    tiles = tiles_of(shape, passes.own)
     last = len(passes.steps) - 1
     fused = np.empty(shape, np.float32)
-    # Features are read with overlap from one array while those of the next pass are written to the other.
-    size = (*shape, _channels(params))
-    kept, new = (np.empty(size, np.float32), np.empty(size, np.float32)) if keep_features else (None, None)
-    sums: list[Any] = [None]
+    features = Features(shape, passes.own, passes.margin, passes.channels, workers(), folder)
     params = jax.device_put(params)
+    sums: list[Any] = [None]
+    kinds: dict[int, list[int]] = {}  # channels of each frame that a step takes, as the one before gave them
+    buffers = threading.local()
+
+    def frames_of(p: int, tile: Tile) -> tuple[np.ndarray, ...]:
+        """What step p takes, in memory that belongs to the thread."""
+        if p == 0:
+            return tuple(_cut(image, shape, tile, passes) for image in (a, b))
+        if getattr(buffers, "kinds", None) != kinds[p]:
+            buffers.kinds = kinds[p]
+            buffers.maps = [_aligned((*passes.shape, channels)) for channels in kinds[p]]
+        features.read(p - 1, tile.place, buffers.maps)
+        return tuple(x.reshape(-1, x.shape[-1]) for x in buffers.maps)
 
     def run(p: int, tile: Tile):
-        mask, own = _inside(tile, shape), _own(tile)
-        counted = np.zeros((SIDE, SIDE), np.float32)
-        counted[own] = 1
-        begin = p if keep_features else 0
-        x = _framed(_cut(kept, tile)) if begin else (_cut(a, tile), _cut(b, tile))
-        for q in range(begin, p + 1):
-            x, added = passes.steps[q](params, x, mask, sums[q], counted if q == p else None)
+        """One step of one tile -> its sums."""
+        given = frames_of(p, tile)
+        frames, added = passes.steps[p](params, given, _cut(None, shape, tile, passes), sums[p])
         if p == last:
-            fused[tile.rows, tile.columns] = np.asarray(x)[own]
-        elif keep_features:
-            new[tile.rows, tile.columns] = np.asarray(x).reshape(SIDE + 2, SIDE + 2, -1)[1:-1, 1:-1][own]
+            size = [part.stop - part.start for part in (tile.rows, tile.columns)]
+            own = tuple(slice(passes.margin, passes.margin + side) for side in size)
+            fused[tile.rows, tile.columns] = np.asarray(frames).reshape(passes.shape)[own]
+            return None
+        maps = [np.asarray(x).reshape(*passes.shape, -1) for x in frames]
+        features.write(p, tile.place, maps)
+        kinds[p + 1] = [x.shape[-1] for x in maps]
         return jax.device_get(added)
 
-    done, total = 0, (last + 1) * len(tiles)
-    # On a CPU, as many tiles at a time as there are cores: XLA runs much of a tile on one.
-    workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 2
-    with ThreadPoolExecutor(workers) as pool:
-        for p in range(last + 1):
-            parts = []
-            for part in pool.map(functools.partial(run, p), tiles):
-                parts.append(part)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
-            sums.append(jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts))
-            kept, new = new, kept
+    done, total = 0, (last + 1) * sum(map(len, tiles))
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            for p in range(last + 1):
+                parts = []
+                for part in _in_order(pool, functools.partial(run, p), tiles, features.ahead):
+                    parts.append(part)
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
+                # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
+                sums.append(jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return fused
 
 
-def _framed(features: np.ndarray) -> np.ndarray:
-    """(SIDE,SIDE,C) as a frame, see models/frames.py."""
-    return np.pad(features, ((1, 1), (1, 1), (0, 0))).reshape(-1, features.shape[-1])
+def _in_order(pool: ThreadPoolExecutor, run: Callable, tiles: list[list[Tile]], ahead: int) -> Iterator:
+    """run's results for all tiles. A row of tiles is begun when all but the last ahead-1 rows before it are done."""
+    begun = deque()
+    for row in tiles:
+        if len(begun) == ahead:
+            yield from (future.result() for future in begun.popleft())
+        begun.append([pool.submit(run, tile) for tile in row])
+    for futures in begun:
+        yield from (future.result() for future in futures)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from refusion_jax.models import depthwise
+from refusion_jax.models.blocks import conv3x3
+from refusion_jax.models.dense import dense3x3
 from refusion_jax.models.depthwise import depthwise3x3, depthwise_correlation
 from refusion_jax.models.frames import from_frame, grid_of, to_frame
-from refusion_jax.models.pointwise import pointwise, pointwise_correlation
+from refusion_jax.models.pointwise import channel_mean, pointwise, pointwise_correlation
 
 
 def plain_depthwise(x, kernel):
@@ -89,3 +91,22 @@ def test_pointwise_equals_a_product_to_second_order():
     chex.assert_trees_all_close(orders(pointwise, x, kernel), orders(jnp.matmul, x, kernel), rtol=1e-4, atol=1e-5)
     x, g = arrays((2, 3, 4), (2, 3, 5))
     np.testing.assert_allclose(pointwise_correlation(x, g), jnp.einsum("abc,abd->cd", x, g), rtol=1e-5)
+
+
+def test_channel_mean_equals_a_mean_to_second_order():
+    x, scale = arrays((11, 5), (5,))
+
+    def plain(x, k):
+        return jnp.broadcast_to(jnp.mean(x * k, -1, keepdims=True), x.shape)
+
+    ours = orders(lambda x, k: channel_mean(x * k), x, scale)
+    chex.assert_trees_all_close(ours, orders(plain, x, scale), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (4, 2), (5, 1)])
+def test_dense_convolution_of_frames_equals_that_of_images(channels):
+    x, kernel = arrays((2, 6, 5, channels[0]), (3, 3, *channels))
+    grid = grid_of(2, 6, 5)
+    framed = dense3x3(to_frame(x), kernel, grid)
+    np.testing.assert_allclose(from_frame(framed, grid), conv3x3(x, kernel), rtol=0, atol=1e-5)
+    assert np.all(np.asarray(framed)[np.asarray(grid.mask)[:, 0] == 0] == 0)

@@ -1,16 +1,20 @@
-"""Fusing tile by tile: equal to the network on the whole image, at any size, with one compilation, in little memory."""
+"""Fusing tile by tile: equal to the whole image's network, at any size, with one compilation, in little memory."""
 
 import dataclasses
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scripts import tiny_trees
 from tiny import SIZE, tiny
 
-from refusion_jax import tiling
+from refusion_jax import features as features_module
+from refusion_jax import inference, tiling
+from refusion_jax.errors import InputError
+from refusion_jax.features import Features, scratch_folder
 from refusion_jax.inference import from_trees
 from refusion_jax.tiling import fuse_tiled, make_passes, tiles_of
 
@@ -18,6 +22,13 @@ from refusion_jax.tiling import fuse_tiled, make_passes, tiles_of
 @pytest.fixture(scope="module")
 def passes():
     return make_passes(**SIZE)
+
+
+@pytest.fixture(scope="module")
+def small_tiles():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiling, "OWN", (32, 24))
+        return make_passes(**SIZE)
 
 
 def whole(a, b):
@@ -29,25 +40,73 @@ def sources(height, width, seed=0):
     return np.random.default_rng(seed).random((2, height, width)).astype(np.float32)
 
 
-# With 40 pixels a side: smaller than a tile, one row of tiles, several of both, sizes that leave a narrow rest.
-@pytest.mark.parametrize("shape", [(5, 7), (30, 95), (70, 66), (65, 33)])
-@pytest.mark.parametrize("keep_features", [True, False])
-def test_tiles_equal_the_whole_image(monkeypatch, shape, keep_features):
-    monkeypatch.setattr(tiling, "SIDE", 40)
+# Smaller than a tile, one row of tiles, one column, several of both with a narrow rest.
+@pytest.mark.parametrize("shape", [(5, 7), (30, 95), (110, 20), (70, 66)])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_tiles_equal_the_whole_image(small_tiles, tmp_path, shape, on_disk):
     a, b = sources(*shape)
-    tiled = fuse_tiled(make_passes(**SIZE), tiny(3)[1][0], a, b, keep_features=keep_features)
+    folder = tmp_path if on_disk else None
+    tiled = fuse_tiled(small_tiles, tiny(3)[1][0], a, b, folder=folder)
     np.testing.assert_allclose(tiled, whole(a, b), rtol=0, atol=1e-5)
     assert tiled.std() > 1e-4
+    assert not list(tmp_path.iterdir()), "the file is gone"
 
 
 def test_every_pixel_belongs_to_one_tile():
     for shape in ((1, 1), (168, 168), (161, 500), (333, 160)):
-        for margin in (4, 13):
-            covered = np.zeros(shape, int)
-            for tile in tiles_of(*shape, margin):
+        covered = np.zeros(shape, int)
+        for i, row in enumerate(tiles_of(shape, (60, 50))):
+            for j, tile in enumerate(row):
+                assert tile.place == (i, j)
                 covered[tile.rows, tile.columns] += 1
-                assert tile.rows.start - tile.top == margin
-            assert np.all(covered == 1)
+        assert np.all(covered == 1)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 9])
+def test_features_come_back_with_their_overlap_pass_after_pass(tmp_path, workers, on_disk):
+    """Against plain arrays; within a pass in the worst order that is allowed: rows of tiles as late as may be."""
+    own, margin, shape, rng = (6, 5), 2, (33, 12), np.random.default_rng(0)
+    features = Features(shape, own, margin, 4, workers, tmp_path if on_disk else None)
+    tiles = tiles_of(shape, own)
+    side = own[0] + 2 * margin, own[1] + 2 * margin
+
+    def part(image, tile):
+        return image[tile.rows.start :, tile.columns.start :][: side[0], : side[1]]
+
+    def compare(turn, row, images):
+        for tile in row:
+            maps = [np.full((*side, x.shape[-1]), 7, np.float32) for x in images]
+            features.read(turn, tile.place, maps)
+            for got, image in zip(maps, images, strict=True):
+                np.testing.assert_array_equal(got, part(image, tile))
+
+    late = features.ahead - 1  # rows of tiles that may still have to read when one writes
+    before = []
+    for turn, kinds in enumerate([(1, 3), (2, 2), (4,), (4,), (1, 3)]):
+        # Beyond the image there are zeros, in what is written as in what is read.
+        size = [n * o + 2 * margin for n, o in zip((len(tiles), len(tiles[0])), own, strict=True)]
+        images = [np.zeros((*size, c), np.float32) for c in kinds]
+        for image in images:
+            image[margin : margin + shape[0], margin : margin + shape[1]] = rng.random((*shape, image.shape[-1]))
+
+        for i, row in enumerate(tiles):
+            for tile in row:
+                features.write(turn, tile.place, [part(image, tile) for image in images])
+            if before and i >= late:
+                compare(turn - 1, tiles[i - late], before)
+        for row in tiles[max(len(tiles) - late, 0) :] if before else []:
+            compare(turn - 1, row, before)
+        before = images
+
+
+def test_a_full_disk_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(features_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    with pytest.raises(InputError, match=r"0\.1 GiB of free disk in .*TMPDIR"):
+        Features((400, 1000), (120, 128), 4, 32, 1, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="missing: cannot hold a temporary file"):
+        Features((40, 10), (120, 128), 4, 32, 1, tmp_path / "missing")
 
 
 def test_one_compilation_serves_all_sizes(passes):
@@ -58,40 +117,50 @@ def test_one_compilation_serves_all_sizes(passes):
         lambda event, seconds, **rest: compiled.append(event) if event.endswith("backend_compile_duration") else None
     )
     params = tiny(3)[1][0]
-    fuse_tiled(passes, params, *sources(20, 30), keep_features=True)
+    fuse_tiled(passes, params, *sources(20, 30))
     assert compiled, "the first picture compiles"
     compiled.clear()
     for i, shape in enumerate([(21, 33), (190, 171), (9, 300)]):
-        fuse_tiled(passes, params, *sources(*shape, seed=i), keep_features=True)
+        fuse_tiled(passes, params, *sources(*shape, seed=i))
     assert not compiled
 
 
 def test_the_order_of_the_tiles_does_not_show(passes):
     a, b = sources(180, 350)
-    results = [fuse_tiled(passes, tiny(3)[1][0], a, b, keep_features=True) for _ in range(3)]
+    results = [fuse_tiled(passes, tiny(3)[1][0], a, b) for _ in range(3)]
     assert all(np.array_equal(results[0], r) for r in results[1:])
 
 
 def test_progress_counts_every_tile_of_every_pass(passes):
     seen = []
-    fuse_tiled(passes, tiny(3)[1][0], *sources(10, 200), keep_features=True, progress=lambda *x: seen.append(x))
+    fuse_tiled(passes, tiny(3)[1][0], *sources(10, 200), progress=lambda *x: seen.append(x))
     tiles, steps = 2, len(passes.steps)
     assert seen == [(i + 1, tiles * steps) for i in range(tiles * steps)]
 
 
-def test_max_memory_decides_whether_features_are_kept():
+def test_max_memory_decides_where_features_are_kept(monkeypatch):
     model = from_trees({"F": tiny_trees()["F"]}, {"model": SIZE}, "test")
     image = np.zeros((600, 800), np.uint8)
-    for limit, expected in ((2**40, True), (2**20, False)):
+    for limit, folder in ((2**40, None), (2**20, scratch_folder())):
         limited, kept = dataclasses.replace(model, max_memory=limit), []
-        limited._functions["fuse"] = lambda params, a, b, kept=kept, **how: kept.append(how["keep_features"]) or a
+        monkeypatch.setattr(inference, "fuse_tiled", lambda *a, kept=kept, **how: kept.append(how["folder"]) or a[2])
         limited.network_output(image, image)
-        assert kept == [expected]
+        assert kept == [folder]
+
+
+def test_large_files_do_not_go_to_a_folder_in_memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(features_module.tempfile, "tempdir", None)
+    assert scratch_folder() == tmp_path
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(features_module.tempfile, "tempdir", None)
+    if os.access("/var/tmp", os.W_OK):
+        assert str(scratch_folder()) == "/var/tmp"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of a process is read from /proc")
-def test_features_are_not_kept_where_memory_is_short(repo):
-    """Two real processes on one picture, whose kept features take 370 MB."""
+def test_features_leave_the_memory_where_it_is_short(repo):
+    """Two real processes on one picture, whose features take 200 MB."""
     code = """
 import dataclasses, re, sys
 import numpy as np

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from refusion_jax.models.depthwise import depthwise3x3
 from refusion_jax.models.frames import Grid
-from refusion_jax.models.pointwise import pointwise
+from refusion_jax.models.pointwise import channel_mean, pointwise
 
 # PyTorch's default for convolutions, uniform in +-1/sqrt(fan_in): what the released weights started from.
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -50,14 +50,15 @@ class PointwiseDepthwise(nn.Module):
     parts: int = 1
 
     @nn.compact
-    def __call__(self, x, grid: Grid, only: tuple[int, ...] | None = None):
+    def __call__(self, x, grid: Grid, masks: tuple[jax.Array, ...] | None = None):
+        """masks (N,1): where each part is wanted and not 0, none outside the images; by default all of the images."""
         kernel = self.param("pointwise", conv_init, (x.shape[-1], self.features)).astype(x.dtype)
         # (3,3,1,features): the singleton makes the initialiser see the fan-in of a depthwise kernel, 9.
         depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.features))[:, :, 0].astype(x.dtype)
         # The kernels are split and not the result: XLA would compute the sum over taps anew for each part.
-        parts = list(zip(jnp.split(kernel, self.parts, -1), jnp.split(depthwise, self.parts, -1), strict=True))
-        chosen = parts if only is None else [parts[i] for i in only]
-        return tuple(depthwise3x3(pointwise(x, k), d, grid) for k, d in chosen)
+        parts = zip(jnp.split(kernel, self.parts, -1), jnp.split(depthwise, self.parts, -1), strict=True)
+        grids = [grid] * self.parts if masks is None else [grid.replace(mask=mask) for mask in masks]
+        return tuple(depthwise3x3(pointwise(x, k), d, g) for (k, d), g in zip(parts, grids, strict=True))
 
 
 def inverse_norm(square: jax.Array, eps: float = 1e-12) -> jax.Array:
@@ -117,24 +118,28 @@ def mix(v: jax.Array, matrix: jax.Array) -> jax.Array:
 class SelfAttention(nn.Module):
     """MDTA: q, k, v from one feature map. Keeps (N,C).
 
-    For an image in parts (tiling.py): with `counted` (N,1) nothing but the attention_sums over the pixels it marks;
-    with `sums` of the whole image those instead of the part's own.
+    For an image in parts (tiling.py) in two steps: with `window` (N,1) nothing but (attention_sums over the pixels it
+    marks, v); then with `kept`, (sums of the whole image, v), the result; x is not needed.
     """
 
     heads: int
 
     @nn.compact
-    def __call__(self, x, grid: Grid, sums=None, counted=None):
-        qkv = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")
+    def __call__(self, x, grid: Grid, kept=None, window=None):
         attention = ChannelAttention(self.heads, name="attention")
-        if counted is not None:
-            q, k = qkv(x, grid, (0, 1))
-            return attention_sums(q * counted, k * counted, grid.batch)
-        if sums is not None:
-            (v,) = qkv(x, grid, (2,))
-            return mix(v, attention(sums))
-        q, k, v = qkv(x, grid)
-        return mix(v, attention(attention_sums(q, k, grid.batch)))
+        if kept is None:
+            qkv = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")
+            q, k, v = qkv(x, grid) if window is None else qkv(x, grid, windows(grid, window))
+            kept = attention_sums(q, k, grid.batch), v
+            if window is not None:
+                return kept
+        sums, v = kept
+        return mix(v, attention(sums))
+
+
+def windows(grid: Grid, window: jax.Array) -> tuple[jax.Array, ...]:
+    """Masks of q, k and v: q and k count where both the image and the window are."""
+    return grid.mask * window, grid.mask * window, grid.mask
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -156,39 +161,37 @@ class GatedFeedForward(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm over channels with scale and shift: biased variance, eps 1e-5. Keeps (N,C) and the zero border.
-
-    Means over 16 or 32 channels as a product with a constant matrix: the mean arrives already broadcast, several times
-    faster on a CPU than a reduction over the last axis.
-    """
+    """Layer norm over channels with scale and shift: biased variance, eps 1e-5. Keeps (N,C) and the zero border."""
 
     @nn.compact
     def __call__(self, x, grid: Grid):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(x.dtype)
-        mean = jnp.full((channels, channels), 1 / channels, x.dtype)
-        centred = x - pointwise(x, mean)
+        centred = x - channel_mean(x)
         # The two-pass variance is the accurate one.
-        normal = centred * jax.lax.rsqrt(pointwise(centred * centred, mean) + 1e-5)
+        normal = centred * jax.lax.rsqrt(channel_mean(centred * centred) + 1e-5)
         return (normal * scale + bias) * grid.mask
 
 
 class TransformerBlock(nn.Module):
     """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (N,C).
 
-    `sums` and `counted` as for SelfAttention.
+    `kept` and `window` as for SelfAttention.
     """
 
     heads: int
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x, grid: Grid, sums=None, counted=None):
-        normed = LayerNorm(name="norm1")(x, grid)
-        attended = SelfAttention(self.heads, name="self_attention")(normed, grid, sums, counted)
-        if counted is not None:
-            return attended
+    def __call__(self, x, grid: Grid, kept=None, window=None):
+        attention = SelfAttention(self.heads, name="self_attention")
+        if kept is not None:
+            attended = attention(None, grid, kept)
+        else:
+            attended = attention(LayerNorm(name="norm1")(x, grid), grid, window=window)
+            if window is not None:
+                return attended
         x = x + attended
         return x + GatedFeedForward(self.expansion, name="feed_forward")(LayerNorm(name="norm2")(x, grid), grid)
 

@@ -25,7 +25,7 @@ PLACES = 500
 SMALL = 6000  # pixels up to which gathering all taps at once is as fast, and compiles in a fraction of the time
 
 
-def _offsets(pitch: int) -> list[int]:
+def offsets(pitch: int) -> list[int]:
     """Of the nine taps, row by row."""
     return [(i - 1) * pitch + j - 1 for i in range(3) for j in range(3)]
 
@@ -68,14 +68,14 @@ def _gathered(x, pitch: int):
     """(9,n,C): x shifted by each tap, of the places that have all neighbours. Nine times the memory, a fraction of the
     instructions to compile."""
     edge = pitch + 1
-    return x[np.asarray(_offsets(pitch))[:, None] + np.arange(edge, x.shape[0] - edge)]
+    return x[np.asarray(offsets(pitch))[:, None] + np.arange(edge, x.shape[0] - edge)]
 
 
 def _sum_of_taps(x, kernel, mask, pitch: int):
     edge = pitch + 1  # the places of the first and the last border that have no neighbours in the frame
     size = x.shape[0] - 2 * edge
     taps = kernel.reshape(9, -1)
-    total = sum(taps[t] * x[edge + offset : edge + offset + size] for t, offset in enumerate(_offsets(pitch)))
+    total = sum(taps[t] * x[edge + offset : edge + offset + size] for t, offset in enumerate(offsets(pitch)))
     return jnp.pad(total * mask[edge : edge + size], ((edge, edge), (0, 0)))
 
 
@@ -99,7 +99,7 @@ def _correlation_plain(x, g, pitch: int, first: int = 0):
     """(9,C): over the pixels from `first` on."""
     edge = pitch + 1
     start, stop = edge + first, x.shape[0] - edge
-    return jnp.stack([jnp.sum(x[start + o : stop + o] * g[start:stop], 0) for o in _offsets(pitch)])
+    return jnp.stack([jnp.sum(x[start + o : stop + o] * g[start:stop], 0) for o in offsets(pitch)])
 
 
 def _correlation_by_blocks(x, g, pitch: int):
@@ -115,7 +115,7 @@ def _correlation_by_blocks(x, g, pitch: int):
 
         near, here = part(x, start, length + 2 * edge), part(g, start + edge, length)
         new = []
-        for total, offset in zip(sums, _offsets(pitch), strict=True):
+        for total, offset in zip(sums, offsets(pitch), strict=True):
             first = edge + offset
             products = sum(
                 near[first + k : first + k + PLACES] * here[k : k + PLACES] for k in range(0, length, PLACES)

@@ -13,6 +13,7 @@ from refusion_jax.models.blocks import (
     attention_sums,
     gelu,
     mix,
+    windows,
 )
 from refusion_jax.models.frames import Grid, from_frame, grid_of, to_frame
 
@@ -20,27 +21,26 @@ from refusion_jax.models.frames import Grid, from_frame, grid_of, to_frame
 class AttentionalFusion(nn.Module):
     """AFM: cross attention between the sources, then gated merging. Two frames (N,C) -> (N,2C).
 
-    `sums` (a pair, of both attentions) and `counted` as for blocks.SelfAttention.
+    `kept` and `window` as for blocks.SelfAttention, in pairs: the sums of both attentions, v of both sources.
     """
 
     heads: int
     expansion: int = 4
 
     @nn.compact
-    def __call__(self, x1, x2, grid: Grid, sums=None, counted=None):
+    def __call__(self, x1, x2, grid: Grid, kept=None, window=None):
         channels = x1.shape[-1]
         hidden = self.expansion * channels
-        parts = (0, 1) if counted is not None else (0, 1, 2) if sums is None else (2,)
-        qkv1 = PointwiseDepthwise(3 * channels, 3, name="qkv1")(x1, grid, parts)
-        qkv2 = PointwiseDepthwise(3 * channels, 3, name="qkv2")(x2, grid, parts)
-        if sums is None:
-            weight = 1 if counted is None else counted
-            (q1, k1), (q2, k2) = ([part * weight for part in qkv[:2]] for qkv in (qkv1, qkv2))
-            sums = attention_sums(q2, k1, grid.batch), attention_sums(q1, k2, grid.batch)
-            if counted is not None:
-                return sums
-        x1 = x1 + mix(qkv1[-1], ChannelAttention(self.heads, name="attention1")(sums[0]))
-        x2 = x2 + mix(qkv2[-1], ChannelAttention(self.heads, name="attention2")(sums[1]))
+        if kept is None:
+            masks = None if window is None else windows(grid, window)
+            q1, k1, v1 = PointwiseDepthwise(3 * channels, 3, name="qkv1")(x1, grid, masks)
+            q2, k2, v2 = PointwiseDepthwise(3 * channels, 3, name="qkv2")(x2, grid, masks)
+            kept = (attention_sums(q2, k1, grid.batch), attention_sums(q1, k2, grid.batch)), (v1, v2)
+            if window is not None:
+                return kept
+        sums, (v1, v2) = kept
+        x1 = x1 + mix(v1, ChannelAttention(self.heads, name="attention1")(sums[0]))
+        x2 = x2 + mix(v2, ChannelAttention(self.heads, name="attention2")(sums[1]))
         both = jnp.concatenate([x1, x2], -1)
         gate1, gate2 = PointwiseDepthwise(2 * hidden, 2, name="gate")(both, grid)
         (value1,) = PointwiseDepthwise(hidden, name="value1")(x1, grid)

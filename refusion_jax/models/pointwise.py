@@ -9,6 +9,7 @@ differentiation, so each one's rule is written with the other:
 """
 
 import jax
+import jax.numpy as jnp
 
 
 @jax.custom_vjp
@@ -32,3 +33,21 @@ pointwise_correlation.defvjp(
     lambda x, g: (pointwise_correlation(x, g), (x, g)),
     lambda saved, u: (pointwise(saved[1], u.T), pointwise(saved[0], u)),
 )
+
+
+@jax.custom_vjp
+def channel_mean(x: jax.Array) -> jax.Array:
+    """The mean over the last axis, at every place of it. (...,C) -> (...,C), for C of 16 or 32, say.
+
+    As a product with a constant: on a CPU several times faster than a reduction over the last axis. The value alone is
+    a product with a vector; where derivatives are taken it is one with a matrix, whose derivative is of the same form.
+    """
+    column = x @ jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
+    return jnp.broadcast_to(column, x.shape)
+
+
+def _mean_by_matrix(x):
+    return pointwise(x, jnp.full((x.shape[-1], x.shape[-1]), 1 / x.shape[-1], x.dtype))
+
+
+channel_mean.defvjp(lambda x: (_mean_by_matrix(x), None), lambda _, g: (_mean_by_matrix(g),))
