@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 
 from refusion_jax.disk import require_space
 from refusion_jax.errors import InputError
+from refusion_jax.training.processes import is_lost
 from refusion_jax.training.steps import TrainState
 
 FOLDER = "checkpoints"
@@ -36,12 +37,14 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
     """Writes a checkpoint of the state, if there is none of its step yet. Returns the step.
 
     info: JSON-able; the config and the streams' positions. A write that fails (full disk, no permission) is an
-    InputError; the checkpoints before it stay.
+    InputError; the checkpoints before it stay. Of several processes all take part.
     """
     step = int(state.step)
     if step in manager.all_steps():
         return step
-    params, optimizers = jax.device_get(_trees(state))
+    params, optimizers = trees = _trees(state)
+    if jax.process_count() == 1:
+        params, optimizers = jax.device_get(trees)
     # Twice the arrays' bytes: the format's own overhead on small arrays is about as large as they are.
     require_space(Path(manager.directory), 2 * sum(x.nbytes for x in jax.tree.leaves((params, optimizers))))
     arguments = ocp.args.Composite(
@@ -53,6 +56,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
         manager.save(step, args=arguments, force=True)
         manager.wait_until_finished()
     except Exception as error:  # the layers below raise OSError, ValueError or their own types for a full disk
+        if is_lost(error):
+            raise
         last = manager.latest_step()
         reason = " ".join(str(error).split())[:300]
         raise InputError(
