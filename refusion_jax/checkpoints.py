@@ -119,8 +119,11 @@ def read_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         info = read_info(path)
-        params = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore((path / "params").absolute())
+        handler, folder = ocp.PyTreeCheckpointHandler(), (path / "params").absolute()
+        # As NumPy's, explicitly: else arrays would go to the devices that they were saved from.
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree)
+        params = ocp.Checkpointer(handler).restore(folder, restore_args=how)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: not a readable checkpoint: {reason}; use another one") from error
-    return jax.tree.map(np.asarray, params), info
+    return params, info
