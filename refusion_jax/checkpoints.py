@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 
 from refusion_jax.disk import require_space
 from refusion_jax.errors import InputError
+from refusion_jax.training.processes import is_lost
 from refusion_jax.training.steps import TrainState
 
 FOLDER = "checkpoints"
@@ -36,12 +37,14 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
     """Writes a checkpoint of the state, if there is none of its step yet. Returns the step.
 
     info: JSON-able; the config and the streams' positions. A write that fails (full disk, no permission) is an
-    InputError; the checkpoints before it stay.
+    InputError; the checkpoints before it stay. Of several processes all take part.
     """
     step = int(state.step)
     if step in manager.all_steps():
         return step
-    params, optimizers = jax.device_get(_trees(state))
+    params, optimizers = trees = _trees(state)
+    if jax.process_count() == 1:
+        params, optimizers = jax.device_get(trees)
     # Twice the arrays' bytes: the format's own overhead on small arrays is about as large as they are.
     require_space(Path(manager.directory), 2 * sum(x.nbytes for x in jax.tree.leaves((params, optimizers))))
     arguments = ocp.args.Composite(
@@ -53,6 +56,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
         manager.save(step, args=arguments, force=True)
         manager.wait_until_finished()
     except Exception as error:  # the layers below raise OSError, ValueError or their own types for a full disk
+        if is_lost(error):
+            raise
         last = manager.latest_step()
         reason = " ".join(str(error).split())[:300]
         raise InputError(
@@ -114,8 +119,11 @@ def read_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         info = read_info(path)
-        params = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore((path / "params").absolute())
+        handler, folder = ocp.PyTreeCheckpointHandler(), (path / "params").absolute()
+        # As NumPy's, explicitly: else arrays would go to the devices that they were saved from.
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree)
+        params = ocp.Checkpointer(handler).restore(folder, restore_args=how)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: not a readable checkpoint: {reason}; use another one") from error
-    return jax.tree.map(np.asarray, params), info
+    return params, info

@@ -74,7 +74,7 @@ class MetaConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Algorithm 1's lengths and the learning rates."""
+    """Algorithm 1's lengths, the learning rates, and how the machine is used."""
 
     epochs: int = 50  # L
     meta_steps: int = 600  # M, a epoch
@@ -85,6 +85,10 @@ class TrainConfig:
     lr_decay: float = 1.0  # all learning rates times this ...
     lr_decay_epochs: int = 10  # ... every so many epochs
     init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
+    devices: int = 0  # devices (of each process) over which every batch is divided; 0 = all there are
+    # Steps handed to the devices in one program; 0 = 1 on a CPU, 10 on an accelerator. Single ones where a phase or the
+    # steps to the next checkpoint of checkpoint.every_steps, leave no room. Stops take effect between programs.
+    steps_per_dispatch: int = 0
 
 
 @dataclass(frozen=True)
@@ -312,6 +316,7 @@ def check(config: Config) -> None:
         section, name = key.split(".")
         need(getattr(getattr(config, section), name) >= 1, key, "at least 1")
     for key in ("seed", "data.validation_every", "data.cache_mib", "train.meta_steps", "train.fusion_steps",
+                "train.devices", "train.steps_per_dispatch",
                 "log.preview_pairs", "validation.every", "checkpoint.every_minutes", "checkpoint.every_steps",
                 "meta.eta_f", "meta.eta_r", "loss.alpha1", "loss.alpha2"):  # fmt: skip
         section, _, name = key.rpartition(".")

@@ -6,6 +6,11 @@ step with respect to P (Eq. 10): a gradient of a gradient.
 
 Every parameter tree is an argument, the networks are plain functions (`Networks`), so F, R, P, the loss or the inner
 loop can be swapped one at a time. A pair batch is a tuple (a, b) of (B,H,W,1) luma in [0,1].
+
+`axis` is for batches divided in equal parts over the devices of a mesh axis, under jax.shard_map with check_vma=False:
+each device gives its own part, and gradients are those of the mean over all. A loss is a mean over pixels, so every
+gradient that is taken, the inner one included, is averaged over the axis, and differentiating through that average
+averages again. Terms, w, v and images that come back are of the device's own part.
 """
 
 from collections.abc import Callable
@@ -88,6 +93,11 @@ def sgd(params: Params, gradient: Params, rate) -> Params:
     return jax.tree.map(lambda p, g: p - rate * g, params, gradient)
 
 
+def mean_over(tree: Params, axis: str | None) -> Params:
+    """The tree averaged over a mesh axis; as it is where axis is None."""
+    return tree if axis is None else jax.lax.pmean(tree, axis)
+
+
 def inner_update(
     params_f: Params,
     params_r: Params,
@@ -100,6 +110,7 @@ def inner_update(
     eta_r,
     steps: int = 1,
     first_order: bool = False,
+    axis: str | None = None,
 ):
     """Eq. 7 and 8: F' and R' after `steps` explicit SGD steps on the meta-train batch.
 
@@ -115,6 +126,7 @@ def inner_update(
         # A gradient in R's parameters alone: L_r does not update F. From the second step on F's image, and so R',
         # depends on P; that path belongs to the derivative of Eq. 9 and is kept.
         grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params_r, networks, fused, batch, loss)
+        grad_f, grad_r = mean_over((grad_f, grad_r), axis)
         if first_order:
             grad_f = jax.lax.stop_gradient(grad_f)
         if report is None:
@@ -145,15 +157,21 @@ def outer_objective(
     return total, (terms, report)
 
 
-def meta_gradient(params_p: Params, params_f: Params, params_r: Params, networks: Networks, *args, **inner):
+def meta_gradient(
+    params_p: Params, params_f: Params, params_r: Params, networks: Networks, *args, axis: str | None = None, **inner
+):
     """Eq. 10: dL_r(meta-test; F', R')/dP through the inner step. Returns (gradient, (terms, report))
     as outer_objective does."""
-    return jax.grad(outer_objective, has_aux=True)(params_p, params_f, params_r, networks, *args, **inner)
+    gradient, reports = jax.grad(outer_objective, has_aux=True)(
+        params_p, params_f, params_r, networks, *args, axis=axis, **inner
+    )
+    return mean_over(gradient, axis), reports
 
 
 def fusion_gradients(
-    params_f: Params, params_r: Params, params_p: Params, networks: Networks, batch: Batch, loss: LossSettings
-):
+    params_f: Params, params_r: Params, params_p: Params, networks: Networks, batch: Batch, loss: LossSettings,
+    axis: str | None = None,
+):  # fmt: skip
     """Eq. 11 and 12: dL_f/dF with P frozen, and dL_r/dR on F's image with the image's gradient stopped.
 
     Returns (gradient of F, gradient of R, terms, (w, v, fused)). L_r never reaches F, nor L_f P.
@@ -162,7 +180,7 @@ def fusion_gradients(
     grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params_f, networks, batch, w, v, loss)
     fused = jax.lax.stop_gradient(fused)
     grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params_r, networks, fused, batch, loss)
-    return grad_f, grad_r, terms_f | terms_r, (w, v, fused)
+    return *mean_over((grad_f, grad_r), axis), terms_f | terms_r, (w, v, fused)
 
 
 def global_norm(tree: Params) -> jax.Array:

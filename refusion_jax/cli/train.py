@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+import traceback
 from pathlib import Path
 
 from refusion_jax.cli.common import printable, run_command
@@ -28,11 +29,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
     p.add_argument("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    several = p.add_argument_group(
+        "several processes", "Each uses the devices of its machine; all need the same options and files, and one --out "
+        "that all can write to. Under SLURM or Open MPI --distributed is enough."
+    )  # fmt: skip
+    several.add_argument("--distributed", action="store_true", help="this is one of several processes of one training")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
+    several.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
+    several.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
     return p
 
 
 # What may differ between a run and its continuation: how long, how fast, and what is written; not what is trained.
-MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "validation.", "checkpoint.", "data.cache_mib", "data.dir")
+MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "validation.", "checkpoint.", "data.cache_mib", "data.dir",
+              "train.devices", "train.steps_per_dispatch")  # fmt: skip
 
 
 def resumed_config(run: Path, arguments):
@@ -87,14 +97,12 @@ def load_data(config):
     )
 
 
-def run(arguments) -> int:
-    """Trains; returns the exit status: 0 done or at the time limit, 128 + signal when stopped by one."""
+def settle(arguments):
+    """(run directory, whether a run in it goes on, configuration) of the command line; nothing is written."""
     from refusion_jax import config as configuration
 
     if arguments.resume and arguments.init:
         raise InputError("--init says what a new run starts from, --resume continues a run; leave out one of them")
-    if arguments.max_minutes is not None and not arguments.max_minutes > 0:
-        raise InputError(f"--max-minutes must be greater than 0, got {arguments.max_minutes:g}")
     if arguments.task is None and not arguments.resume:
         if arguments.data is None:
             raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
@@ -116,49 +124,90 @@ def run(arguments) -> int:
     if arguments.resume and not out.exists():
         raise InputError(f"{out} does not exist, so there is nothing to resume; leave out --resume to start a run")
     if going_on:
-        config = resumed_config(out, arguments)
-    else:
-        if arguments.task is None:
-            raise InputError(f"{out} holds no run yet; give --task to start one")
-        top = {}
-        if arguments.data is not None:
-            top["data.dir"] = arguments.data
-        if arguments.seed is not None:
-            top["seed"] = arguments.seed
-        if arguments.init is not None:
-            path = Path(arguments.init)
-            top["train.init"] = str(path.resolve()) if path.exists() else arguments.init
-        config = with_absolute_data(configuration.resolve(arguments.task, preset, arguments.assignments, **top))
+        return out, going_on, resumed_config(out, arguments)
+    if arguments.task is None:
+        raise InputError(f"{out} holds no run yet; give --task to start one")
+    top = {}
+    if arguments.data is not None:
+        top["data.dir"] = arguments.data
+    if arguments.seed is not None:
+        top["seed"] = arguments.seed
+    if arguments.init is not None:
+        path = Path(arguments.init)
+        top["train.init"] = str(path.resolve()) if path.exists() else arguments.init
+    config = configuration.resolve(arguments.task, preset, arguments.assignments, **top)
+    return out, going_on, with_absolute_data(config)
 
-    data = load_data(config)
+
+def connect(arguments) -> None:
+    """With --distributed, joins the other processes; InputError on options that go together only then."""
+    given = [name for name in ("coordinator", "num_processes", "process_id") if getattr(arguments, name) is not None]
+    if given and not arguments.distributed:
+        raise InputError(f"--{given[0].replace('_', '-')} is for one of several processes; add --distributed")
+    if arguments.distributed:
+        from refusion_jax.training import processes
+
+        processes.connect(arguments.coordinator, arguments.num_processes, arguments.process_id)
+
+
+def run(arguments) -> int:
+    """Trains; returns the exit status: 0 done or at the time limit, 128 + signal when stopped by one."""
+    if arguments.max_minutes is not None and not arguments.max_minutes > 0:
+        raise InputError(f"--max-minutes must be greater than 0, got {arguments.max_minutes:g}")
+    connect(arguments)
+    from refusion_jax.training import processes
+
+    # Looking comes before writing, in all processes: the run that process 0 begins is not one that others find there.
+    out, going_on, config = processes.together(lambda: settle(arguments))
+    data = processes.together(lambda: load_data(config))
+    from refusion_jax import config as configuration
     from refusion_jax.compiling import enable_cache, keep_freed_memory
-    from refusion_jax.training import loop, warm_start
+    from refusion_jax.training import devices, loop, warm_start
 
-    if going_on:
-        loop.check_same_data(out, data)
-        loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
-    else:
-        warm_start.initial_trees(config)  # what cannot be a start is found before there is a run directory
-        loop.create_run(out, config, data)
+    processes.require_same("settings or pairs", f"{configuration.to_toml(config)}{data.fingerprint}{out.resolve()}")
+    devices.data_mesh(config.data.batch, config.train.devices)  # an error before anything is written
+
+    def begin():
+        if going_on:
+            loop.check_same_data(out, data)
+            loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
+        else:
+            warm_start.initial_trees(config)  # what cannot be a start is found before there is a run directory
+            loop.create_run(out, config, data)
+
+    processes.from_lead(begin)
     enable_cache()
     keep_freed_memory()
-    note(config, data, out)
+    if processes.is_lead():
+        note(config, data, out)
     outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
+    if processes.is_lead():
+        say(outcome, out)
+    return 128 + outcome.signal if outcome.signal else 0
+
+
+def say(outcome, out: Path) -> None:
+    """Says how the training ended and what to do next."""
     quoted = shlex.quote(str(out))
     if outcome.finished:
         print(printable(f"done: {outcome.step} steps in {out}"))
         print(printable(f"fuse with: python fuse.py --ckpt {quoted} --pair A B"))
-        return 0
-    print(printable(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}"))
-    return 128 + outcome.signal if outcome.signal else 0
+    else:
+        print(printable(f"stopped by {outcome.reason} after step {outcome.step}; "
+                        f"continue with --resume --out {quoted}"))  # fmt: skip
 
 
 def note(config, data, out: Path) -> None:
     """Says what is about to be trained, on what, with what."""
     import jax
 
-    device = jax.devices()[0]
-    train = config.train
+    from refusion_jax.training import processes
+
+    device, train = jax.devices()[0], config.train
+    number = processes.count() * (train.devices or jax.local_device_count())
+    where = f"{device.platform} ({device.device_kind})"
+    if number > 1:
+        where = f"{number} devices, {where}" + (f", of {processes.count()} processes" if processes.count() > 1 else "")
     if not config.data.dir:
         print("no --data given: training on the built-in scenes")
     print(printable(f"task {config.task}, preset {config.preset}, {data.description}"))
@@ -168,7 +217,7 @@ def note(config, data, out: Path) -> None:
         print(printable(f"started from the weights of {train.init}"))
     print(
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
-        f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {device.platform} ({device.device_kind})"
+        f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {where}"
     )
     if config.meta.first_order:
         print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
@@ -178,7 +227,16 @@ def note(config, data, out: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     arguments = parser().parse_args(argv)
-    return run_command(lambda: run(arguments))
+    if not arguments.distributed:
+        return run_command(lambda: run(arguments))
+    from refusion_jax.training import processes
+
+    try:
+        status = run_command(lambda: run(arguments))
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    return processes.leave(status)
 
 
 if __name__ == "__main__":

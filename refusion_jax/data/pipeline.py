@@ -100,20 +100,30 @@ def swap_every_second(index: int, pair: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def batches(
-    source: LumaPairs | Subset, seed: int, *, crop: int, batch: int, flips: bool = True, swap: bool = True
-) -> grain.DatasetIterator:
+    source: LumaPairs | Subset, seed: int, *, crop: int, batch: int, flips: bool = True, swap: bool = True,
+    part: tuple[int, int] = (0, 1),
+) -> grain.DatasetIterator:  # fmt: skip
     """An endless, resumable stream of batches {"a", "b"}: (batch, crop, crop, 1) uint8.
 
     Shuffled anew at each pass over the source. Every crop depends on the seed and the position in the stream alone,
-    so the iterator's state (get_state, set_state) is a position.
+    so the iterator's state (get_state, set_state) is a position, counted in batches.
+
+    part: (i, n) gives the i-th of n equal parts of every batch, (batch/n, crop, crop, 1), and reads no more than that;
+    the n parts in order are the batches of part (0, 1). n must divide the batch.
     """
+    index, parts = part
+    if batch % parts:
+        raise InputError(f"a batch of {batch} pairs cannot be divided into {parts} equal parts")
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     stream = stream.random_map(lambda pair, rng: crop_and_flip(pair, rng, crop, flips))
     if swap:
         stream = stream.map_with_index(swap_every_second)
     read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     # Without a buffer of its own, each batch would wait for its decoding.
-    return iter(stream.batch(batch, drop_remainder=True).to_iter_dataset(read))
+    stream = stream.batch(batch // parts, drop_remainder=True)
+    if parts > 1:
+        stream = stream[index::parts]
+    return iter(stream.to_iter_dataset(read))
 
 
 STREAMS = {"meta": ("meta_train", "meta_test"), "fusion": ("fusion",)}

@@ -1,9 +1,10 @@
 """Algorithm 1: L epochs of M meta steps and N fusion steps, checkpointed, resumable to the byte, and watched."""
 
 import json
-import math
 import time
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,29 @@ import numpy as np
 from refusion_jax import checkpoints, networks, plots
 from refusion_jax.compiling import jit, run_once
 from refusion_jax.config import Config, to_dict, to_toml
-from refusion_jax.data.pipeline import STREAMS, LumaPairs, epoch_streams, subseed
+from refusion_jax.data.pipeline import LumaPairs, epoch_streams, subseed
 from refusion_jax.data.sources import TrainingData
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import validation_scores
 from refusion_jax.inference import stretch
 from refusion_jax.meta import LossSettings, Networks, linen_networks, propose_weights
 from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
+from refusion_jax.training import devices, processes
+from refusion_jax.training.feed import Block, Feed, Schedule
 from refusion_jax.training.progress import Progress
 from refusion_jax.training.records import Recorder, write_text
-from refusion_jax.training.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps
-from refusion_jax.training.stopping import StopRequest
+from refusion_jax.training.steps import (
+    Rates,
+    TrainState,
+    init_params,
+    init_state,
+    make_optimizers,
+    make_steps,
+    several,
+)
+from refusion_jax.training.stopping import TIME_LIMIT, StopRequest, reason
 from refusion_jax.training.warm_start import initial_trees, started_from
+from refusion_jax.training.watch import Watch, losses_line
 
 CONFIG = "config.toml"
 PAIRS = "pairs.json"
@@ -38,36 +50,6 @@ class Outcome:
     finished: bool
     reason: str | None = None
     signal: int | None = None
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Algorithm 1's lengths: where a global step lies."""
-
-    epochs: int
-    meta: int
-    fusion: int
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps of one epoch."""
-        return self.meta + self.fusion
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.per_epoch
-
-    def locate(self, step: int) -> tuple[int, str, bool]:
-        """(epoch from 0, phase, whether it is the phase's first step) of the step after `step` done ones."""
-        epoch, position = divmod(step, self.per_epoch)
-        return epoch, "meta" if position < self.meta else "fusion", position in (0, self.meta)
-
-    def left(self, step: int) -> dict[str, int]:
-        """Steps to go, by phase."""
-        epoch, position = divmod(step, self.per_epoch)
-        meta = epoch * self.meta + min(position, self.meta)
-        return {"meta": self.epochs * self.meta - meta, "fusion": self.epochs * self.fusion - (step - meta)}
 
 
 def create_run(run: Path, config: Config, data: TrainingData) -> None:
@@ -84,50 +66,6 @@ def create_run(run: Path, config: Config, data: TrainingData) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write the run directory {run}: {reason}; choose another --out") from None
-
-
-class Watch:
-    """Collects the steps' metrics without waiting for each, checks them, and hands means to the recorder."""
-
-    def __init__(self, recorder: Recorder, every: int):
-        self._recorder, self._every = recorder, every
-        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
-        self._head: dict[str, Any] = {}
-        self.latest: dict[str, float] = {}
-
-    def add(self, step: int, head: dict[str, Any], metrics: dict[str, jax.Array]) -> None:
-        """One step's metrics; written once `every` steps are together or the phase changes.
-
-        Waits for the step before, so that at most one step is under way and times are those of real work.
-        """
-        if self._pending and head != self._head:
-            self.flush()
-        self._head = head
-        if self._pending:
-            jax.block_until_ready(self._pending[-1][1])
-        self._pending.append((step, metrics))
-        if step % self._every == 0:
-            self.flush()
-
-    def flush(self) -> None:
-        """Waits for the pending metrics, raises InputError at the first that is not finite, records their mean."""
-        if not self._pending:
-            return
-        fetched = jax.device_get([m for _, m in self._pending])
-        for (step, _), metrics in zip(self._pending, fetched, strict=True):
-            for name, value in metrics.items():
-                if not math.isfinite(value):
-                    self._pending = []
-                    raise InputError(f"step {step} ({self._head['phase']}): {name} is {value}, so the training stopped")
-        means = {k: float(np.mean([m[k] for m in fetched])) for k in fetched[0]}
-        self._recorder.scalars(self._pending[-1][0], {**self._head, "averaged": len(fetched)}, means)
-        self.latest, self._pending = means, []
-
-
-def losses_line(metrics: dict[str, float]) -> str:
-    """The losses of the newest record, short, for the progress bar."""
-    names = {"fusion": "L_f", "reconstruction": "L_r", "inner_fusion": "L_f", "outer_reconstruction": "L_r"}
-    return " ".join(f"{short} {metrics[k]:.4f}" for k, short in names.items() if k in metrics)
 
 
 def preview_rows(
@@ -168,11 +106,19 @@ class Trainer:
             train.lr_f, train.lr_r, train.lr_p, config.meta.eta_f or None, config.meta.eta_r or None,
             train.lr_decay, train.lr_decay_epochs * self.schedule.per_epoch,
         )  # fmt: skip
+        self.mesh = devices.data_mesh(config.data.batch, train.devices)
         meta_step, fusion_step = make_steps(
             self.networks, self.loss, optimizers, rates,
             inner_steps=config.meta.inner_steps, first_order=config.meta.first_order,
+            axis=devices.AXIS if self.mesh else None,
         )  # fmt: skip
-        self.steps = {"meta": jit(meta_step, donate_argnums=0), "fusion": jit(fusion_step, donate_argnums=0)}
+        self.steps = {
+            (phase, stacked): jit(
+                devices.divided(several(step) if stacked else step, self.mesh, batches, stacked), donate_argnums=0
+            )
+            for phase, step, batches in (("meta", meta_step, 2), ("fusion", fusion_step, 1))
+            for stacked in (False, True)
+        }
         self.shown = {
             "fuse": jit(self.networks.fuse),
             "reconstruct": jit(self.networks.reconstruct),
@@ -185,56 +131,52 @@ class Trainer:
 
         key = jax.random.key(subseed(config.seed, 0))
         self.manager = checkpoints.open_manager(run, config.checkpoint.keep)
-        self.streams: dict[str, Any] = {}
-        self._saved_positions: dict[str, Any] = {}
-        self.step = 0
+        self.step, self.positions = 0, {}
         found = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
         if found is None:
-            self.state = started_from(run_once(fresh, key), initial_trees(config))
+            state = processes.broadcast(started_from(run_once(fresh, key), initial_trees(config)))
         else:
-            self.state, info = found
-            self.step = info["step"]
-            self._saved_positions = info["streams"]
+            state, info = found
+            self.step, self.positions = info["step"], info["streams"]
+        self.state: TrainState = devices.replicate(state, self.mesh)
+        self.feed = Feed(
+            self.schedule, self._open_streams, partial(devices.put_batch, mesh=self.mesh),
+            longest=devices.steps_per_dispatch(train.steps_per_dispatch), boundary=config.checkpoint.every_steps,
+            positions=self.positions,
+        )  # fmt: skip
 
-    def open_streams(self, epoch: int, phase: str, fresh: bool) -> None:
-        """The phase's data streams; put back where the checkpoint left them unless the phase begins here."""
+    def _open_streams(self, epoch: int, phase: str) -> dict[str, Any]:
         how = self.config.data
-        self.streams = epoch_streams(
+        return epoch_streams(
             self.data.train, phase, self.config.seed, epoch,
             crop=how.crop, batch=how.batch, flips=how.flips, swap=how.swap_sources,
+            part=(processes.index(), processes.count()),
         )  # fmt: skip
-        if not fresh:
-            for name, stream in self.streams.items():
-                stream.set_state(self._saved_positions[name])
 
     def save(self) -> None:
-        """A checkpoint of this step: state, config, and the streams' positions."""
-        info = {
-            "config": to_dict(self.config),
-            "streams": {name: stream.get_state() for name, stream in self.streams.items()},
-            "data_sha256": self.data.fingerprint,
-        }
+        """A checkpoint of this step: state, config, and the positions of the streams behind the batches used."""
+        info = {"config": to_dict(self.config), "streams": self.positions, "data_sha256": self.data.fingerprint}
         checkpoints.save(self.manager, self.state, info)
 
-    def advance(self) -> tuple[str, int, dict[str, jax.Array]]:
-        """One step. Returns (phase, epoch from 0, metrics still on the device)."""
-        epoch, phase, first = self.schedule.locate(self.step)
-        if first or set(self.streams) != set(STREAMS[phase]):
-            self.open_streams(epoch, phase, first)
-        batch = [next(self.streams[name]) for name in STREAMS[phase]]
-        self.state, metrics = self.steps[phase](self.state, *batch)
-        self.step += 1
-        return phase, epoch, metrics
+    def advance(self) -> tuple[Block, dict[str, jax.Array]]:
+        """One program: a step, or several. Returns what it was given, and its metrics, still on the device."""
+        block = self.feed.take(self.step)
+        self.state, metrics = self.steps[block.phase, block.length > 1](self.state, *block.batches)
+        self.step += block.length
+        self.positions = block.positions
+        self.feed.prefetch(self.step)
+        return block, metrics
 
     def validate(self) -> dict[str, float]:
         """Mean scores of the held-out pairs by the paper's protocol, with the range step fuse.py applies."""
         how = self.config.validation
         held_out = self.data.validation
         shown = (held_out[i] for i in range(min(how.pairs, len(held_out))))
+        params_f = devices.single(self.state.params_f)
 
         def fuse_luma(a, b):
             inputs = (x[None, :, :, None].astype(np.float32) / 255 for x in (a, b))
-            return stretch(np.asarray(self.shown["fuse"](self.state.params_f, *inputs))[0, :, :, 0])
+            return stretch(np.asarray(self.shown["fuse"](params_f, *inputs))[0, :, :, 0])
 
         return validation_scores(
             fuse_luma, ((p["a"], p["b"]) for p in shown), how.metrics or TASK_METRICS[self.config.task]
@@ -260,7 +202,7 @@ class Trainer:
         pairs = self.data.validation if len(self.data.validation) else self.data.train
         if log.preview_pairs == 0:
             return None
-        rows = preview_rows(self.state, self.shown, pairs, log.preview_pairs, log.preview_size)
+        rows = preview_rows(devices.single(self.state), self.shown, pairs, log.preview_pairs, log.preview_size)
         return plots.preview(rows, f"{self.config.task}, step {self.step}")
 
 
@@ -271,24 +213,35 @@ def train(
 
     Writes checkpoints, metrics.jsonl, TensorBoard events and previews as it goes. SIGINT, SIGTERM and max_minutes end
     it after a checkpoint. Raises InputError when a loss or gradient norm is not finite, when input cannot be read or
-    output not written; the last good checkpoint stays.
+    output not written, when another process of this training is lost; the last good checkpoint stays.
+
+    Several devices share each batch (training/devices.py). Several processes (training/processes.py) call this with the
+    same arguments; process 0 alone shows progress and writes records and previews.
     """
     # The clock starts before the compilation: the limit is on the whole call.
     with StopRequest(max_minutes) as stop:
         trainer = Trainer(run, config, data)
-        recorder = Recorder(run, trainer.step, config.log.tensorboard)
-        progress = Progress(trainer.schedule.total, trainer.step, bar)
+        lead = processes.is_lead()
+        recorder = Recorder(run, trainer.step, config.log.tensorboard) if lead else None
+        progress = Progress(trainer.schedule.total, trainer.step, bar and lead, notes=lead)
         try:
-            reason = _run_to_end(trainer, recorder, progress, stop)
-        except InputError as error:
+            wish = _run_to_end(trainer, recorder, progress, stop)
+        except Exception as error:
+            lost = processes.is_lost(error)
+            if not lost and not isinstance(error, InputError):
+                raise
             last = trainer.manager.latest_step()
             where = "there is no checkpoint yet" if last is None else f"the last good checkpoint is that of step {last}"
-            raise InputError(f"{error}; {where} in {run}") from error
+            text = processes.lost_line(error) if lost else error
+            raise InputError(f"{text}; {where} in {run}") from error
         finally:
             progress.close()
-            recorder.close()
+            if recorder:
+                recorder.close()
             trainer.manager.close()
-        return Outcome(trainer.step, reason is None, reason, stop.signal)
+        if not wish:
+            return Outcome(trainer.step, True)
+        return Outcome(trainer.step, False, reason(wish), None if wish == TIME_LIMIT else wish)
 
 
 def validation_due(trainer: Trainer, epoch: int) -> bool:
@@ -297,53 +250,64 @@ def validation_due(trainer: Trainer, epoch: int) -> bool:
     return bool(every and len(trainer.data.validation)) and (epoch % every == 0 or epoch == trainer.schedule.epochs)
 
 
-def _validate(trainer: Trainer, recorder: Recorder, progress: Progress, epoch: int) -> None:
+def _validate(trainer: Trainer, recorder: Recorder | None, progress: Progress, epoch: int) -> None:
     try:
-        scores = trainer.validate()
+        scores = processes.from_lead(trainer.validate)
     except InputError as error:  # pictures too small for a metric, say: no reason to end a training
         progress.note(f"epoch {epoch}: the validation pairs could not be scored: {error}")
         return
-    recorder.scalars(trainer.step, {"epoch": epoch, "phase": "validation"}, scores)
+    if recorder:
+        recorder.scalars(trainer.step, {"epoch": epoch, "phase": "validation"}, scores)
     best = " (best so far, kept in best/)" if trainer.keep_best(scores) else ""
     progress.note(f"epoch {epoch}: validation " + ", ".join(f"{k} {x:.3f}" for k, x in scores.items()) + best)
 
 
-def _run_to_end(trainer: Trainer, recorder: Recorder, progress: Progress, stop: StopRequest) -> str | None:
+def _preview(trainer: Trainer, recorder: Recorder, progress: Progress, epoch: int, losses: str) -> None:
+    picture = trainer.preview()
+    if picture is not None:
+        path = recorder.picture(trainer.step, epoch, picture)
+        progress.note(f"epoch {epoch}: {losses}, preview {path}")
+
+
+def _run_to_end(trainer: Trainer, recorder: Recorder | None, progress: Progress, stop: StopRequest) -> int:
+    """Trains to the end (returns 0), or to a wish to stop, after a checkpoint (returns the wish)."""
     config, schedule = trainer.config, trainer.schedule
-    watch = Watch(recorder, config.log.every)
-    runs: dict[str, int] = {}
+    watch = Watch(recorder, config.log.every, devices.in_flight())
+    wishes = processes.Wishes(trainer.mesh, devices.in_flight())
+    runs: Counter = Counter()
+    every, wait = config.checkpoint.every_steps, 60 * config.checkpoint.every_minutes
     saved_at = time.monotonic()
     while trainer.step < schedule.total:
-        if (reason := stop.reason()) is not None:
+        late = bool(wait) and time.monotonic() - saved_at > wait
+        wish, late = wishes.agree(stop.wish(), late)
+        if wish:
             watch.flush()
-            if trainer.streams:
+            if trainer.positions:
                 trainer.save()
-            return reason
+            return wish
         started = time.monotonic()
-        phase, epoch, metrics = trainer.advance()
-        watch.add(trainer.step, {"epoch": epoch + 1, "phase": phase}, metrics)
-        # The first step of a phase compiles; the second still waits for it.
-        runs[phase] = runs.get(phase, 0) + 1
-        seconds = time.monotonic() - started if runs[phase] > 2 else None
+        block, metrics = trainer.advance()
+        epoch = block.epoch + 1
+        watch.add(trainer.step, {"epoch": epoch, "phase": block.phase}, metrics)
+        # The first program of a kind compiles; the second still waits for it.
+        runs[block.phase, block.length] += 1
+        seconds = (time.monotonic() - started) / block.length if runs[block.phase, block.length] > 2 else None
         progress.step(
-            epoch + 1, schedule.epochs, phase, seconds, schedule.left(trainer.step), losses_line(watch.latest)
-        )
+            epoch, schedule.epochs, block.phase, seconds, schedule.left(trainer.step), losses_line(watch.latest),
+            block.length,
+        )  # fmt: skip
         epoch_done = trainer.step % schedule.per_epoch == 0
-        minutes, every = config.checkpoint.every_minutes, config.checkpoint.every_steps
-        due = (every and trainer.step % every == 0) or (minutes and time.monotonic() - saved_at > 60 * minutes)
-        if epoch_done and validation_due(trainer, epoch + 1):
+        if epoch_done and validation_due(trainer, epoch):
             watch.flush()
-            _validate(trainer, recorder, progress, epoch + 1)
-        if epoch_done or due:
+            _validate(trainer, recorder, progress, epoch)
+        if epoch_done or late or (every and trainer.step % every == 0):
             watch.flush()  # a checkpoint is only written of what has been found finite
             trainer.save()
             saved_at = time.monotonic()
-        if epoch_done and ((epoch + 1) % config.log.preview_every == 0 or trainer.step == schedule.total):
-            picture = trainer.preview()
-            if picture is not None:
-                path = recorder.picture(trainer.step, epoch + 1, picture)
-                progress.note(f"epoch {epoch + 1}: {losses_line(watch.latest)}, preview {path}")
-    return None
+            wishes.forget()
+        if epoch_done and (epoch % config.log.preview_every == 0 or trainer.step == schedule.total):
+            processes.from_lead(partial(_preview, trainer, recorder, progress, epoch, losses_line(watch.latest)))
+    return 0
 
 
 def check_same_data(run: Path, data: TrainingData) -> None:

@@ -15,7 +15,8 @@ def clock(seconds: float) -> str:
 class Progress:
     """A tqdm bar over all steps. Meta steps cost several fusion steps, so each phase keeps its own mean time."""
 
-    def __init__(self, total: int, done: int, enabled: bool = True):
+    def __init__(self, total: int, done: int, enabled: bool = True, notes: bool = True):
+        self._notes = notes
         layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         self._bar = tqdm(
             total=total, initial=done, bar_format=layout, disable=not enabled, dynamic_ncols=True,
@@ -23,8 +24,11 @@ class Progress:
         )  # fmt: skip
         self._seconds: dict[str, float] = {}
 
-    def step(self, epoch: int, epochs: int, phase: str, seconds: float | None, left: dict[str, int], losses: str):
-        """One step done. seconds: its time, None for a phase's first (compilation); left: steps to go by phase."""
+    def step(
+        self, epoch: int, epochs: int, phase: str, seconds: float | None, left: dict[str, int], losses: str,
+        count: int = 1,
+    ) -> None:  # fmt: skip
+        """`count` steps done. seconds: of one, None for a phase's first (compilation); left: steps to go by phase."""
         if seconds is not None:
             old = self._seconds.get(phase, seconds)
             self._seconds[phase] = 0.9 * old + 0.1 * seconds
@@ -34,11 +38,12 @@ class Progress:
         text = f"{1 / pace:.2f} steps/s" if pace else "compiling"
         text += f", {clock(sum(n * self._seconds.get(k, 0) for k, n in left.items()))} left" if known else ""
         self._bar.set_postfix_str(f"{text}{', ' if losses else ''}{losses}", refresh=False)
-        self._bar.update(1)
+        self._bar.update(count)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.write(text, file=sys.stderr)
+        if self._notes:
+            self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

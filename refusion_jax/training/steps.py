@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from refusion_jax.meta import LossSettings, Networks, fusion_gradients, global_norm, meta_gradient
+from refusion_jax.meta import LossSettings, Networks, fusion_gradients, global_norm, mean_over, meta_gradient
 from refusion_jax.training.health import proposal_health
 
 
@@ -110,12 +110,14 @@ def make_steps(
     *,
     inner_steps: int = 1,
     first_order: bool = False,
+    axis: str | None = None,
 ) -> tuple[Callable, Callable]:
     """(meta_step, fusion_step), pure and ready for jit.
 
     meta_step(state, train, test) -> (state, metrics): P by Eq. 7-10; F and R come back unchanged.
     fusion_step(state, batch) -> (state, metrics): F by Eq. 11, R by Eq. 12; P comes back unchanged.
     Batches are {"a", "b"}: (B,H,W,1) uint8. Metrics are float32 scalars: loss terms, gradient norms, health of P.
+    axis: a mesh axis over which batches are divided (training/devices.py); states, metrics are of whole batches.
     """
 
     def decay(step):
@@ -130,18 +132,19 @@ def make_steps(
         eta_r = rates.r * factor if rates.eta_r is None else rates.eta_r
         gradient, (outer, inner) = meta_gradient(
             state.params_p, state.params_f, state.params_r, networks, meta_train, meta_test, loss,
-            eta_f=eta_f, eta_r=eta_r, steps=inner_steps, first_order=first_order,
+            eta_f=eta_f, eta_r=eta_r, steps=inner_steps, first_order=first_order, axis=axis,
         )  # fmt: skip
         # Eq. 10 carries the factor eta_F; without it the optimiser sees numbers far from its eps and from underflow.
         scaled = jax.tree.map(lambda g: g / eta_f, gradient)
         params_p, opt_p = _descend(optimizers.p, scaled, state.opt_p, state.params_p, rates.p * factor)
         metrics = {f"inner_{k}": x for k, x in inner.terms.items()}
         metrics |= {f"outer_{k}": x for k, x in outer.items()}
+        metrics = mean_over(metrics, axis)
         metrics |= {
             "grad_norm_f": inner.norm_f,
             "grad_norm_r": inner.norm_r,
             "grad_norm_p": global_norm(gradient),
-            **proposal_health(inner.w, inner.v, *meta_train),
+            **proposal_health(inner.w, inner.v, *meta_train, axis=axis),
         }
         return state.replace(step=state.step + 1, params_p=params_p, opt_p=opt_p), metrics
 
@@ -149,15 +152,15 @@ def make_steps(
         factor = decay(state.step)
         images = as_luma(batch)
         grad_f, grad_r, terms, (w, v, fused) = fusion_gradients(
-            state.params_f, state.params_r, state.params_p, networks, images, loss
+            state.params_f, state.params_r, state.params_p, networks, images, loss, axis
         )
         params_f, opt_f = _descend(optimizers.f, grad_f, state.opt_f, state.params_f, rates.f * factor)
         params_r, opt_r = _descend(optimizers.r, grad_r, state.opt_r, state.params_r, rates.r * factor)
-        metrics = terms | {
+        metrics = mean_over(terms | {"fused_mean": jnp.mean(fused)}, axis)
+        metrics |= {
             "grad_norm_f": global_norm(grad_f),
             "grad_norm_r": global_norm(grad_r),
-            "fused_mean": jnp.mean(fused),
-            **proposal_health(w, v, *images),
+            **proposal_health(w, v, *images, axis=axis),
         }
         state = state.replace(
             step=state.step + 1, params_f=params_f, params_r=params_r, opt_f=opt_f, opt_r=opt_r
@@ -165,3 +168,15 @@ def make_steps(
         return state, metrics
 
     return meta_step, fusion_step
+
+
+def several(step: Callable) -> Callable:
+    """The same step over a block of batches, one after the other in one program (lax.scan).
+
+    block(state, *batches) with one more axis in front of every batch's arrays, (K,B,H,W,1) -> (state, metrics of (K,)).
+    """
+
+    def block(state: TrainState, *batches):
+        return jax.lax.scan(lambda state, batch: step(state, *batch), state, batches)
+
+    return block

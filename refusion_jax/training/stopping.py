@@ -3,9 +3,16 @@
 import signal
 import time
 
+TIME_LIMIT = 1  # beside the numbers of SIGINT and SIGTERM
+
+
+def reason(wish: int) -> str:
+    """Why a training stops, in words: TIME_LIMIT or the number of a signal."""
+    return "the time limit" if wish == TIME_LIMIT else signal.Signals(wish).name
+
 
 class StopRequest:
-    """Context manager that turns SIGINT and SIGTERM into a question, `reason()`, and knows the time limit.
+    """Context manager that turns SIGINT and SIGTERM into a question, `wish()`, and knows the time limit.
 
     The first signal asks for a clean stop; a second SIGINT interrupts at once (the last checkpoint stays).
     """
@@ -13,7 +20,7 @@ class StopRequest:
     def __init__(self, max_minutes: float | None):
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._previous: dict[int, object] = {}
-        self.signal: int | None = None
+        self._signal: int | None = None
 
     def __enter__(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -25,14 +32,14 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number, frame):
-        if self.signal is not None and number == signal.SIGINT:
+        if self._signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
+        self._signal = number
 
-    def reason(self) -> str | None:
-        """Why to stop now, in words, or None to go on."""
-        if self.signal is not None:
-            return signal.Signals(self.signal).name
+    def wish(self) -> int:
+        """Why to stop now: the number of a signal, TIME_LIMIT, or 0 to go on."""
+        if self._signal is not None:
+            return self._signal
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return "the time limit"
-        return None
+            return TIME_LIMIT
+        return 0
