@@ -56,6 +56,7 @@ class LossConfig:
     alpha1: float = 1.0  # weight of the gradient term in L_f (Eq. 1)
     alpha2: float = 1.0  # weight of the gradient term in L_r (Eq. 4)
     sobel_form: str = "l1"  # l1 |gx|+|gy|, magnitude sqrt(gx^2+gy^2), or components (gx, gy)
+    w_floor: float = 0.0  # the least intensity weight of a source; above 0, w cannot collapse onto one of them
     proposal_form: str = ""  # the form of the gradients that P sees; "" = sobel_form
     sobel_scale: float = 1.0  # factor on the Sobel kernel; sets the balance of gradient against intensity
 
@@ -333,6 +334,7 @@ def check(config: Config) -> None:
     need(config.train.meta_steps + config.train.fusion_steps > 0, "train.fusion_steps", "positive if meta_steps is 0")
     need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
     need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
+    need(0 <= config.loss.w_floor < 0.5, "loss.w_floor", "at least 0 and below 0.5")
     need(config.loss.proposal_form in ("", *SOBEL_FORMS), "loss.proposal_form", " or ".join(("empty", *SOBEL_FORMS)))
     need(config.validation.pairs >= 1, "validation.pairs", "at least 1")
     scored = config.validation.metrics or TASK_METRICS[task_name(config.task)]

@@ -42,6 +42,7 @@ class LossSettings(NamedTuple):
     sobel_form: str = "l1"
     sobel_scale: float = 1.0
     proposal_form: str = ""
+    w_floor: float = 0.0
 
 
 class InnerReport(NamedTuple):
@@ -67,7 +68,8 @@ def propose_weights(params_p: Params, networks: Networks, batch: Batch, loss: Lo
     """w and v, (B,H,W,2) each: P on the sources and their gradients."""
     a, b = batch
     gradients = [sobel(x, loss.proposal_form or loss.sobel_form, loss.sobel_scale) for x in (a, b)]
-    return networks.propose(params_p, a, b, *gradients)
+    w, v = networks.propose(params_p, a, b, *gradients)
+    return (loss.w_floor + (1 - 2 * loss.w_floor) * w, v) if loss.w_floor else (w, v)
 
 
 def fusion_objective(params_f: Params, networks: Networks, batch: Batch, w, v, loss: LossSettings):

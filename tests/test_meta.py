@@ -247,3 +247,16 @@ def test_p_may_see_another_form_of_the_gradients():
         settings = meta.LossSettings(sobel_form="components", sobel_scale=0.5, proposal_form=given)
         for gradient, image in zip(meta.propose_weights(None, seen, (a, b), settings), (a, b), strict=True):
             np.testing.assert_array_equal(gradient, sobel(image, form, 0.5))
+
+
+def test_a_floor_keeps_w_from_collapsing():
+    """loss.w_floor: w within [floor, 1 - floor], in the order P has them; v as P proposes it."""
+    a, b = pairs()[0]
+    w = np.linspace(0, 1, 2 * 64, dtype=np.float32).reshape(2, 8, 8)
+    proposed = np.stack([w, 1 - w], -1)
+    fixed = meta.Networks(None, None, lambda *_: (proposed, proposed))
+    new, v = meta.propose_weights(None, fixed, (a, b), meta.LossSettings(w_floor=0.2))
+    np.testing.assert_allclose([new.min(), new.max()], [0.2, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(new.sum(-1), 1, rtol=1e-6)
+    assert np.all(np.diff(new[..., 0].ravel()) > 0)
+    np.testing.assert_array_equal(v, proposed)
