@@ -35,7 +35,7 @@ class Networks(NamedTuple):
 
 class LossSettings(NamedTuple):
     """alpha1 (Eq. 1), alpha2 (Eq. 4) and the Sobel operator's form and scale. proposal_form: of the gradients that P
-    sees, where they are not those of the losses."""
+    sees, where they are not those of the losses. w_floor: the least that w gives to either source."""
 
     alpha1: float = 1.0
     alpha2: float = 1.0
