@@ -20,6 +20,7 @@ from refusion_jax.naming import TASK_ALIASES, TASKS
 
 PRESETS = ("paper", "quick")
 OPTIMIZERS = ("adam", "normalized")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class TrainConfig:
     lr_p: float = 1e-4  # of P's optimiser
     lr_decay: float = 1.0  # all learning rates times this ...
     lr_decay_epochs: int = 10  # ... every so many epochs
+    precision: str = "float32"  # of the networks' activations; bfloat16 halves what an accelerator moves
     init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
     devices: int = 0  # devices (of each process) over which every batch is divided; 0 = all there are
     # Steps handed to the devices in one program; 0 = 1 on a CPU, 10 on an accelerator. Single ones where a phase or the
@@ -334,6 +336,7 @@ def check(config: Config) -> None:
     need(config.train.meta_steps + config.train.fusion_steps > 0, "train.fusion_steps", "positive if meta_steps is 0")
     need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
     need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
+    need(config.train.precision in PRECISIONS, "train.precision", " or ".join(PRECISIONS))
     need(0 <= config.loss.w_floor < 0.5, "loss.w_floor", "at least 0 and below 0.5")
     need(config.loss.proposal_form in ("", *SOBEL_FORMS), "loss.proposal_form", " or ".join(("empty", *SOBEL_FORMS)))
     need(config.validation.pairs >= 1, "validation.pairs", "at least 1")

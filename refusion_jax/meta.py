@@ -55,13 +55,21 @@ class InnerReport(NamedTuple):
     v: jax.Array  # (B,H,W,2)
 
 
-def linen_networks(fusion, reconstruction, proposal) -> Networks:
-    """Networks from three Linen modules."""
-    return Networks(
-        fuse=lambda params, *x: fusion.apply({"params": params}, *x),
-        reconstruct=lambda params, *x: reconstruction.apply({"params": params}, *x),
-        propose=lambda params, *x: proposal.apply({"params": params}, *x),
-    )
+def linen_networks(fusion, reconstruction, proposal, dtype=None) -> Networks:
+    """Networks from three Linen modules.
+
+    dtype: of the activations inside, jnp.bfloat16 say, to halve what an accelerator moves. Parameters keep their own
+    type and are rounded where they are used; normalisations and all sums over pixels are formed in float32; images and
+    weights that come out, and with them the losses, are float32. None: the type of the images.
+    """
+    def of(module):
+        def apply(params, *images):
+            inside = images if dtype is None else [x.astype(dtype) for x in images]
+            return module.apply({"params": params}, *inside)
+
+        return apply
+
+    return Networks(of(fusion), of(reconstruction), of(proposal))
 
 
 def propose_weights(params_p: Params, networks: Networks, batch: Batch, loss: LossSettings):

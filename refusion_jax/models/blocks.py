@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from refusion_jax.models.depthwise import depthwise3x3
+from refusion_jax.models.depthwise import depthwise3x3, wide
 from refusion_jax.models.frames import Grid
 from refusion_jax.models.pointwise import channel_mean, pointwise
 
@@ -70,10 +70,12 @@ def inverse_norm(square: jax.Array, eps: float = 1e-12) -> jax.Array:
 def attention_sums(q: jax.Array, k: jax.Array, batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """All that channel attention needs of a whole image: sums over its pixels, which may be added up part by part.
 
-    q, k: (N,C) of `batch` images -> q.k (B,C,C), |q|^2 (B,C), |k|^2 (B,C).
+    q, k: (N,C) of `batch` images -> q.k (B,C,C), |q|^2 (B,C), |k|^2 (B,C), in float32 at least.
     """
+    exact = wide(q)
     q, k = (x.reshape(batch, -1, x.shape[-1]) for x in (q, k))
-    return jnp.einsum("bnc,bne->bce", q, k), jnp.sum(q * q, 1), jnp.sum(k * k, 1)
+    product = jnp.einsum("bnc,bne->bce", q, k, preferred_element_type=exact)
+    return product, jnp.sum(jnp.square(q.astype(exact)), 1), jnp.sum(jnp.square(k.astype(exact)), 1)
 
 
 def attention_matrix(sums: tuple[jax.Array, jax.Array, jax.Array], temperature: jax.Array) -> jax.Array:
@@ -165,13 +167,14 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x, grid: Grid):
-        channels = x.shape[-1]
+        channels, dtype = x.shape[-1], x.dtype
+        x = x.astype(wide(x))
         scale = self.param("scale", nn.initializers.ones, (channels,)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(x.dtype)
         centred = x - channel_mean(x)
         # The two-pass variance is the accurate one.
         normal = centred * jax.lax.rsqrt(channel_mean(centred * centred) + 1e-5)
-        return (normal * scale + bias) * grid.mask
+        return ((normal * scale + bias) * grid.mask).astype(dtype)
 
 
 class TransformerBlock(nn.Module):

@@ -44,8 +44,11 @@ def _convolve(x, kernel, mask, pitch: int):
 
     if x.shape[0] < SMALL:
         edge = pitch + 1
-        total = jnp.einsum("tnc,tc->nc", _gathered(x, pitch), kernel.reshape(9, -1), precision="highest")
-        return jnp.pad(total * mask[edge:-edge], ((edge, edge), (0, 0)))
+        taps = kernel.reshape(9, -1)
+        total = jnp.einsum(
+            "tnc,tc->nc", _gathered(x, pitch), taps, precision="highest", preferred_element_type=wide(x)
+        )
+        return jnp.pad((total * mask[edge:-edge]).astype(x.dtype), ((edge, edge), (0, 0)))
     return jax.lax.platform_dependent(
         x, kernel, mask, cpu=lambda *operands: _apart(taps, kernel, *operands), default=taps
     )
@@ -58,10 +61,17 @@ def _correlate(x, g, pitch: int):
 
     if x.shape[0] < SMALL:
         edge = pitch + 1
-        sums = jnp.einsum("tnc,nc->tc", _gathered(x, pitch), g[edge:-edge], precision="highest")
-        return sums.reshape(3, 3, -1)
-    sums = jax.lax.platform_dependent(x, g, cpu=lambda x, g: _correlation_by_blocks(x, g, pitch), default=plain)
-    return sums.reshape(3, 3, -1)
+        sums = jnp.einsum(
+            "tnc,nc->tc", _gathered(x, pitch), g[edge:-edge], precision="highest", preferred_element_type=wide(x)
+        )
+    else:
+        sums = jax.lax.platform_dependent(x, g, cpu=lambda x, g: _correlation_by_blocks(x, g, pitch), default=plain)
+    return sums.reshape(3, 3, -1).astype(x.dtype)
+
+
+def wide(x) -> jnp.dtype:
+    """What sums of x are formed in: float32 for narrower types."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _gathered(x, pitch: int):
@@ -74,9 +84,10 @@ def _gathered(x, pitch: int):
 def _sum_of_taps(x, kernel, mask, pitch: int):
     edge = pitch + 1  # the places of the first and the last border that have no neighbours in the frame
     size = x.shape[0] - 2 * edge
-    taps = kernel.reshape(9, -1)
-    total = sum(taps[t] * x[edge + offset : edge + offset + size] for t, offset in enumerate(offsets(pitch)))
-    return jnp.pad(total * mask[edge : edge + size], ((edge, edge), (0, 0)))
+    taps = kernel.reshape(9, -1).astype(wide(x))
+    shifted = (x[edge + offset : edge + offset + size].astype(wide(x)) for offset in offsets(pitch))
+    total = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
+    return jnp.pad((total * mask[edge : edge + size]).astype(x.dtype), ((edge, edge), (0, 0)))
 
 
 def _apart(function, number, x, *operands):
@@ -96,10 +107,11 @@ def depthwise_correlation(x: jax.Array, g: jax.Array, grid) -> jax.Array:
 
 
 def _correlation_plain(x, g, pitch: int, first: int = 0):
-    """(9,C): over the pixels from `first` on."""
+    """(9,C), in a wide type: over the pixels from `first` on."""
     edge = pitch + 1
     start, stop = edge + first, x.shape[0] - edge
-    return jnp.stack([jnp.sum(x[start + o : stop + o] * g[start:stop], 0) for o in offsets(pitch)])
+    here = g[start:stop].astype(wide(x))
+    return jnp.stack([jnp.sum(x[start + o : stop + o].astype(wide(x)) * here, 0) for o in offsets(pitch)])
 
 
 def _correlation_by_blocks(x, g, pitch: int):
@@ -111,7 +123,8 @@ def _correlation_by_blocks(x, g, pitch: int):
 
     def add_block(sums, start):
         def part(image, first, count):
-            return jax.lax.dynamic_slice(image, (first, 0), (count, channels), allow_negative_indices=False)
+            taken = jax.lax.dynamic_slice(image, (first, 0), (count, channels), allow_negative_indices=False)
+            return taken.astype(wide(x))
 
         near, here = part(x, start, length + 2 * edge), part(g, start + edge, length)
         new = []
@@ -123,7 +136,7 @@ def _correlation_by_blocks(x, g, pitch: int):
             new.append(total + products)
         return new, None
 
-    zeros = [jnp.zeros((PLACES, channels), x.dtype)] * 9
+    zeros = [jnp.zeros((PLACES, channels), wide(x))] * 9
     sums, _ = jax.lax.scan(add_block, zeros, jnp.arange(blocks) * length)
     return jnp.stack([jnp.sum(s, 0) for s in sums]) + _correlation_plain(x, g, pitch, blocks * length)
 

@@ -15,6 +15,7 @@ from refusion_jax.models.blocks import (
     mix,
     windows,
 )
+from refusion_jax.models.depthwise import wide
 from refusion_jax.models.frames import Grid, from_frame, grid_of, to_frame
 
 
@@ -70,4 +71,5 @@ class FusionNet(nn.Module):
         x = AttentionalFusion(self.heads, name="fusion")(x1, x2, grid)
         x = from_frame(Stage(**stage, name="decoder")(x, grid), grid)
         x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)
-        return nn.sigmoid(Conv3x3(1, name="project_out_1")(x))
+        x = Conv3x3(1, name="project_out_1")(x)
+        return nn.sigmoid(x.astype(wide(x)))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
+from refusion_jax.models.depthwise import wide
 from refusion_jax.models.frames import from_frame, grid_of, to_frame
 
 
@@ -47,7 +48,7 @@ class WeightProposal(nn.Module):
         if self.symmetric:
             one, other = jnp.split(logits, 2)
             logits = one + other[..., ::-1]
-        return nn.softmax(logits, -1)
+        return nn.softmax(logits.astype(wide(logits)), -1)
 
 
 class ProposalNet(nn.Module):

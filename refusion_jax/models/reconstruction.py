@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
+from refusion_jax.models.depthwise import wide
 from refusion_jax.models.frames import from_frame, grid_of, to_frame
 
 
@@ -24,7 +25,8 @@ class ReconstructionBranch(nn.Module):
         x = to_frame(Conv3x3(self.width, name="project_in")(fused))
         x = from_frame(Stage(self.blocks, self.heads, self.expansion, name="body")(x, grid), grid)
         x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)
-        return nn.sigmoid(Conv3x3(1, name="project_out_1")(x))
+        x = Conv3x3(1, name="project_out_1")(x)
+        return nn.sigmoid(x.astype(wide(x)))
 
 
 class ReconstructionNet(nn.Module):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from refusion_jax import checkpoints, networks, plots
@@ -40,6 +41,7 @@ from refusion_jax.training.watch import Watch, losses_line
 
 CONFIG = "config.toml"
 PAIRS = "pairs.json"
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: of the activations, None for the images' own
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Trainer:
         train = config.train
         self.schedule = Schedule(train.epochs, train.meta_steps, train.fusion_steps)
         modules = networks.build(**to_dict(config)["model"])
-        self.networks: Networks = linen_networks(*modules)
+        self.networks: Networks = linen_networks(*modules, DTYPES[train.precision])
         self.loss = LossSettings(**to_dict(config)["loss"])
         optimizers = make_optimizers(config.meta.optimizer, config.meta.adam_eps)
         rates = Rates(
