@@ -119,7 +119,7 @@ class Model:
 
     def __post_init__(self):
         nets = linen_networks(*networks.build(**self.size))
-        self._functions["passes"] = make_passes(**self.size)
+        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**self.size))
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
@@ -144,7 +144,7 @@ class Model:
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
         taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
         room = max(limit - taken, 0)
-        return fuse_tiled(self._functions["passes"], self.params["F"], first, second, room=room, progress=progress)
+        return self._functions["fuse"](self.params["F"], first, second, room=room, progress=progress)
 
     def fuse_luma(
         self, a: np.ndarray, b: np.ndarray, range: str = "minmax", progress: Callable | None = None  # noqa: A002
