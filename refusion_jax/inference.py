@@ -18,12 +18,11 @@ from refusion_jax.compiling import jit
 from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
-from refusion_jax.features import scratch_folder
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
 from refusion_jax.memory import available_bytes
 from refusion_jax.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.parameters import check_architecture, flatten
-from refusion_jax.tiling import fuse_tiled, make_passes
+from refusion_jax.tiling import TILE_BYTES, fuse_tiled, make_passes, workers
 from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
@@ -98,7 +97,7 @@ def default_max_memory() -> int:
     return min(3 * 2**30, available_bytes() // 2)
 
 
-PROCESS_BYTES = 800 * 2**20  # of Python, JAX, the compiled passes and the tiles under way
+PROCESS_BYTES = 600 * 2**20  # of Python, JAX and the compiled passes
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Model:
     params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
     when unknown. info: what is known of the origin (task, model size, loss settings, step).
     max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
-    Where the features between passes (128 bytes a pixel) do not fit, they go to a temporary file.
+    Features between passes (about 150 bytes a pixel) that do not fit go to a temporary file.
     """
 
     params: dict[str, Any]
@@ -122,7 +121,7 @@ class Model:
     def __post_init__(self):
         nets = linen_networks(*networks.build(**self.size))
         of_f = {key: value for key, value in self.size.items() if key != "symmetric"}
-        self._functions["passes"] = make_passes(**of_f)
+        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**of_f))
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 
@@ -144,11 +143,10 @@ class Model:
         """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
         first, second, _ = self._sources(a, b)
         limit = default_max_memory() if self.max_memory is None else self.max_memory
-        passes = self._functions["passes"]
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
-        needed = PROCESS_BYTES + first.size * (3 * 3 + 3 * 4) + passes.kept_bytes(first.shape)
-        folder = None if needed <= limit else scratch_folder()
-        return fuse_tiled(passes, self.params["F"], first, second, folder=folder, progress=progress)
+        taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
+        room = max(limit - taken, 0)
+        return self._functions["fuse"](self.params["F"], first, second, room=room, progress=progress)
 
     def fuse_luma(
         self, a: np.ndarray, b: np.ndarray, range: str = "minmax", progress: Callable | None = None  # noqa: A002

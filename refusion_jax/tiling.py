@@ -2,9 +2,9 @@
 
 Channel attention needs an image's sums alone (blocks.attention_sums). So F runs in passes, one for each attention in a
 row: pass p carries every tile from attention p-1 to attention p and adds up the sums of p; the last pass ends in the
-fused luma. Between passes the features at attention p are kept (features.py), for the largest images in a file. All
-tiles have one shape: one compilation serves every image size. Tiles overlap by the reach of the convolutions; there are
-no seams.
+fused luma. Between passes the features at attention p are kept, of the largest images partly in a file (features.py).
+All tiles have one shape: one compilation serves every image size. Tiles overlap by the reach of the convolutions; there
+are no seams.
 """
 
 import functools
@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from flax import linen as nn
 
 from refusion_jax.compiling import jit
-from refusion_jax.features import Features, kept_bytes
+from refusion_jax.features import Features
 from refusion_jax.models.blocks import TransformerBlock
 from refusion_jax.models.dense import dense3x3
 from refusion_jax.models.frames import Grid
@@ -31,6 +30,7 @@ from refusion_jax.models.fusion import AttentionalFusion
 # working memory under the 32 MiB from which the C library fetches it anew from the system each time.
 OWN = 120, 128
 MARGIN = 4  # reach of a step: at most four 3x3 convolutions, in the last one
+TILE_BYTES = 60 * 2**20  # working memory of a step, about
 
 
 class Passes(NamedTuple):
@@ -52,10 +52,6 @@ class Passes(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a tile with its overlap."""
         return tuple(side + 2 * self.margin for side in self.own)
-
-    def kept_bytes(self, shape: tuple[int, int]) -> int:
-        """What an image of this shape takes between two steps, about."""
-        return kept_bytes(shape, self.own, self.margin, self.channels)
 
 
 def make_passes(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> Passes:
@@ -155,26 +151,28 @@ def _cut(image: np.ndarray | None, shape: tuple[int, int], tile: Tile, passes: P
 
 
 def workers() -> int:
-    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut."""
+    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
+    more than 16, since each takes memory (TILE_BYTES)."""
     if jax.default_backend() != "cpu":
         return 2
-    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1 + cores, 16)
 
 
 def fuse_tiled(
-    passes: Passes, params: Any, a: np.ndarray, b: np.ndarray, *, folder: Path | None = None,
+    passes: Passes, params: Any, a: np.ndarray, b: np.ndarray, *, room: int | None = None,
     progress: Callable | None = None,
 ) -> np.ndarray:  # fmt: skip
     """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
 
-    folder: keep features in a temporary file there instead of in memory. progress(done, total) is called after each
-    tile of each pass. Raises InputError where the disk has no room.
+    room: bytes of memory for features, None: as needed; the rest goes to a temporary file. progress(done, total) is
+    called after each tile of each pass. Raises InputError where the disk has no room.
     """
     shape = a.shape
     tiles = tiles_of(shape, passes.own)
     last = len(passes.steps) - 1
     fused = np.empty(shape, np.float32)
-    features = Features(shape, passes.own, passes.margin, passes.channels, workers(), folder)
+    features = Features(shape, passes.own, passes.margin, passes.channels, workers(), room)
     params = jax.device_put(params)
     sums: list[Any] = [None]
     kinds: dict[int, list[int]] = {}  # channels of each frame that a step takes, as the one before gave them
