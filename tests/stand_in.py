@@ -1,4 +1,4 @@
-"""Networks of a few operations in place of F, R and P: what compiles in seconds and leaves all else as it is.
+"""Networks of a few operations a pixel in place of F, R and P: what compiles in seconds and leaves all else as it is.
 
 As a script, train.py with them: python tests/stand_in.py ARGUMENTS. For tests of what runs in several processes or on
 several devices, each of which would compile the real ones for itself.
@@ -17,7 +17,7 @@ class Fuse(nn.Module):
 
     @nn.compact
     def __call__(self, a, b):
-        return nn.sigmoid(nn.Conv(1, (3, 3))(nn.tanh(nn.Conv(4, (3, 3))(jnp.concatenate([a, b], -1)))))
+        return nn.sigmoid(nn.Dense(1)(nn.tanh(nn.Dense(4)(jnp.concatenate([a, b], -1)))))
 
 
 class Rebuild(nn.Module):
@@ -25,7 +25,7 @@ class Rebuild(nn.Module):
 
     @nn.compact
     def __call__(self, fused):
-        both = nn.sigmoid(nn.Conv(2, (3, 3))(nn.tanh(nn.Conv(4, (3, 3))(fused))))
+        both = nn.sigmoid(nn.Dense(2)(nn.tanh(nn.Dense(4)(fused))))
         return both[..., :1], both[..., 1:]
 
 
@@ -34,8 +34,8 @@ class Propose(nn.Module):
 
     @nn.compact
     def __call__(self, *images):
-        x = nn.tanh(nn.Conv(4, (3, 3))(jnp.concatenate(images, -1)))
-        return nn.softmax(nn.Conv(2, (3, 3))(x), -1), nn.softmax(nn.Conv(2, (3, 3))(x), -1)
+        x = nn.tanh(nn.Dense(4)(jnp.concatenate(images, -1)))
+        return nn.softmax(nn.Dense(2)(x), -1), nn.softmax(nn.Dense(2)(x), -1)
 
 
 def build(**size):
@@ -47,7 +47,7 @@ def build(**size):
 SETTINGS = [
     "data.crop=12", "data.batch=8", "data.scenes=6", "data.scene_size=32", "data.validation_every=3",
     "train.epochs=2", "train.meta_steps=7", "train.fusion_steps=9", "train.lr_f=1e-2", "train.lr_r=1e-2",
-    "train.lr_p=1e-2", "log.every=3", "log.preview_size=12", "log.tensorboard=false", "checkpoint.every_minutes=0",
+    "train.lr_p=1e-2", "log.every=3", "log.preview_pairs=0", "log.tensorboard=false", "checkpoint.every_minutes=0",
     "validation.every=0",
 ]  # fmt: skip
 STEPS = 32
