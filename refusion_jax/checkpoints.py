@@ -72,7 +72,8 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> tuple[Train
     step = manager.latest_step()
     if step is None:
         return None
-    params, optimizers = jax.tree.map(ocp.utils.to_shape_dtype_struct, _trees(template))
+    # Arrays of NumPy's, so that it does not matter on which devices the checkpoint was made.
+    params, optimizers = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _trees(template))
     try:
         found = manager.restore(
             step,

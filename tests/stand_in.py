@@ -1,0 +1,59 @@
+"""Networks of a few operations a pixel in place of F, R and P: what compiles in seconds and leaves all else as it is.
+
+As a script, train.py with them: python tests/stand_in.py ARGUMENTS. For tests of what runs in several processes or on
+several devices, each of which would compile the real ones for itself.
+"""
+
+import sys
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from refusion_jax import networks
+
+
+class Fuse(nn.Module):
+    """(a, b) -> fused."""
+
+    @nn.compact
+    def __call__(self, a, b):
+        return nn.sigmoid(nn.Dense(1)(nn.tanh(nn.Dense(4)(jnp.concatenate([a, b], -1)))))
+
+
+class Rebuild(nn.Module):
+    """fused -> (a, b)."""
+
+    @nn.compact
+    def __call__(self, fused):
+        both = nn.sigmoid(nn.Dense(2)(nn.tanh(nn.Dense(4)(fused))))
+        return both[..., :1], both[..., 1:]
+
+
+class Propose(nn.Module):
+    """(a, b, gradients of a, b) -> (w, v)."""
+
+    @nn.compact
+    def __call__(self, *images):
+        x = nn.tanh(nn.Dense(4)(jnp.concatenate(images, -1)))
+        return nn.softmax(nn.Dense(2)(x), -1), nn.softmax(nn.Dense(2)(x), -1)
+
+
+def build(**size):
+    """As networks.build; of one size only."""
+    return Fuse(), Rebuild(), Propose()
+
+
+# A short training on a few small scenes: 2 epochs of 7 meta and 9 fusion steps.
+SETTINGS = [
+    "data.crop=12", "data.batch=8", "data.scenes=6", "data.scene_size=32", "data.validation_every=3",
+    "train.epochs=2", "train.meta_steps=7", "train.fusion_steps=9", "train.lr_f=1e-2", "train.lr_r=1e-2",
+    "train.lr_p=1e-2", "log.every=3", "log.preview_pairs=0", "log.tensorboard=false", "checkpoint.every_minutes=0",
+    "validation.every=0",
+]  # fmt: skip
+STEPS = 32
+
+if __name__ == "__main__":
+    from refusion_jax.cli.train import main
+
+    networks.build = build
+    sys.exit(main())
