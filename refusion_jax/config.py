@@ -1,6 +1,7 @@
 """The configuration: every key declared, explained and checked once; TOML files and --set are diffs to it.
 
-Order of application: the defaults below (the paper's recipe) <- configs/TASK.toml <- configs/PRESET.toml <- --set.
+Order of application: the defaults below (the paper's recipe) <- configs/TASK.toml <- configs/PRESET.toml
+<- configs/PRESET-TASK.toml, where there is one <- --set.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from refusion_jax.losses import SOBEL_FORMS
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
 from refusion_jax.naming import TASK_ALIASES, TASKS
 
-PRESETS = ("paper", "quick")
+PRESETS = ("paper", "quick", "tuned")
 OPTIMIZERS = ("adam", "normalized")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -271,7 +272,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Config:
-    """The configuration of a task: defaults <- configs/TASK.toml <- configs/PRESET.toml <- assignments ('k=v').
+    """The configuration of a task: defaults <- configs/TASK.toml <- configs/PRESET.toml, PRESET-TASK.toml <- assignments
+    ('k=v').
 
     `top` sets single keys last, by section.key. Raises InputError on unknown tasks, presets, keys, types and values.
     """
@@ -280,9 +282,10 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
     task = task_name(task)
     folder = config_folder()
     config = Config(task=task, preset=preset)
-    for name in (task, preset):
+    for name in (task, preset, f"{preset}-{task}"):
         path = folder / f"{name}.toml"
-        if name != "paper":  # the paper's recipe is the defaults and the task's file
+        # The paper's recipe is the defaults and the task's file; a preset need not differ by task.
+        if name != "paper" and (name in (task, preset) or path.exists()):
             config = override(config, read_toml(path), str(path))
     given = dict(map(parse_assignment, assignments))
     for key in ("task", "preset"):

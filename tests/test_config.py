@@ -48,6 +48,23 @@ def test_quick_is_shorter_and_keeps_the_tasks_settings(task):
     assert quick.loss == paper.loss and quick.model == paper.model
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_tuned_changes_what_the_losses_see_and_no_length(task):
+    paper, tuned = config.resolve(task), config.resolve(task, "tuned")
+    assert (tuned.train, tuned.data, tuned.meta) == (paper.train, paper.data, paper.meta)
+    assert tuned.model.symmetric and tuned.loss.sobel_form == "components" and 0 < tuned.loss.w_floor < 0.5
+
+
+def test_a_preset_may_differ_by_task(tmp_path, monkeypatch):
+    for name, text in {
+        "meie": "", "ivif": "", "quick": "[train]\nepochs = 3\nmeta_steps = 4", "quick-meie": "[train]\nepochs = 2",
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.toml").write_text(text)
+    monkeypatch.setattr(config, "config_folder", lambda: tmp_path)
+    found = {task: config.resolve(task, "quick").train for task in ("meie", "ivif")}
+    assert {k: (x.epochs, x.meta_steps) for k, x in found.items()} == {"meie": (2, 4), "ivif": (3, 4)}
+
+
 def test_each_level_overrides_those_before(tmp_path, monkeypatch):
     for name, text in {
         "meie": "[train]\nepochs = 40\nmeta_steps = 41\nfusion_steps = 42\n[data]\ncrop = 44",
@@ -214,7 +231,7 @@ def test_every_key_is_written_and_can_be_set(tmp_path):
         (b"[trian]\n", ["unknown section [trian]"]),
         (b"[data.train]\nepochs = 3", ["unknown key 'data.train'"]),
         (b"task = 'mei'", ["unknown task 'mei'", "'meie'"]),
-        (b"preset = 'fast'", ["preset must be one of paper, quick, got 'fast'"]),
+        (b"preset = 'fast'", ["preset must be one of paper, quick, tuned, got 'fast'"]),
         (b"train = 3", ["unknown key 'train'"]),
         (b"[train", ["cannot read the configuration"]),
         (b"dir = '\xff'", ["cannot read the configuration"]),

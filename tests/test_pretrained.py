@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scripts import tiny_info, tiny_trees
 
-from refusion_jax import InputError, inference
+from refusion_jax import InputError, config, inference
 from refusion_jax.cli.fuse import main as fuse_main
 from refusion_jax.data.scenes.pairs import make_pair
 from refusion_jax.evaluation import validation_scores
@@ -30,6 +30,8 @@ def test_scores_on_the_built_in_scenes(task):
     """As measured, and better than the mean of both sources, the fusion that needs no network."""
     model = inference.load(task)
     assert model.task == task and set(model.params) == {"F", "R", "P"}
+    tuned = config.to_dict(config.resolve(task, "tuned"))
+    assert (model.size, model.loss._asdict()) == (tuned["model"], tuned["loss"])
     pairs = scenes(task)
     ours = validation_scores(model.fuse_luma, pairs, TASK_METRICS[task])
     assert ours == pytest.approx(SCORES[task], rel=0.01)

@@ -23,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--init", metavar="CKPT", help="start from these weights: a run, a checkpoint, a .safetensors or "
                    ".pth file, or a task's name for those of the package")  # fmt: skip
     p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
-    p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores")
+    p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores; "
+                   "tuned: the settings of the package's weights, in the paper's lengths")  # fmt: skip
     p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value",
                    help="change one setting; may be given several times")  # fmt: skip
     p.add_argument("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
