@@ -272,7 +272,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Config:
-    """The configuration of a task: defaults <- configs/TASK.toml <- configs/PRESET.toml, PRESET-TASK.toml <- assignments
+    """The configuration of a task: defaults <- configs/TASK.toml <- PRESET.toml <- PRESET-TASK.toml <- assignments
     ('k=v').
 
     `top` sets single keys last, by section.key. Raises InputError on unknown tasks, presets, keys, types and values.

@@ -57,12 +57,12 @@ def test_tuned_changes_what_the_losses_see_and_no_length(task):
 
 def test_a_preset_may_differ_by_task(tmp_path, monkeypatch):
     for name, text in {
-        "meie": "", "ivif": "", "quick": "[train]\nepochs = 3\nmeta_steps = 4", "quick-meie": "[train]\nepochs = 2",
+        "meie": "", "mfif": "", "quick": "[train]\nepochs = 3\nmeta_steps = 4", "quick-meie": "[train]\nepochs = 2",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.toml").write_text(text)
     monkeypatch.setattr(config, "config_folder", lambda: tmp_path)
-    found = {task: config.resolve(task, "quick").train for task in ("meie", "ivif")}
-    assert {k: (x.epochs, x.meta_steps) for k, x in found.items()} == {"meie": (2, 4), "ivif": (3, 4)}
+    found = {task: config.resolve(task, "quick").train for task in ("meie", "mfif")}
+    assert {k: (x.epochs, x.meta_steps) for k, x in found.items()} == {"meie": (2, 4), "mfif": (3, 4)}
 
 
 def test_each_level_overrides_those_before(tmp_path, monkeypatch):
