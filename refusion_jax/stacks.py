@@ -69,6 +69,10 @@ def fuse_lumas(
     middle frames, each result fed back: -0.037, -0.069, -0.025, +0.006; neighbours fused and averaged: -0.010,
     -0.052, +0.038, +0.035, but what one frame alone shows turns pale. 4 focus stacks of four frames, PSNR against the
     sharp picture over the best pair: +3.3 dB; fed back, -0.3 dB (outer frames first) to -3.2 dB (in sequence).
+    A real bracket (a room with a window, five frames two stops apart, 240x134 pixels, from a figure of the Colour-HDRI
+    documentation) against the best of its ten pairs by each measure, with the package's / the released weights:
+    MEF-SSIM +0.013 / +0.010, QABF over all pairs of frames +0.017 / +0.028; the mean SSIM with single frames, which the
+    pair of frames nearest to all others wins, -0.022 / -0.006. Three raw developments of it: MEF-SSIM +0.003 to +0.008.
     """
     if task == "meie":
         lumas = sorted(lumas, key=lambda luma: float(luma.mean(dtype=np.float64)))
