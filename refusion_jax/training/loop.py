@@ -232,8 +232,8 @@ def train(
             lost = processes.is_lost(error)
             if not lost and not isinstance(error, InputError):
                 raise
-            last = trainer.manager.latest_step()
-            where = "there is no checkpoint yet" if last is None else f"the last good checkpoint is that of step {last}"
+            last = checkpoints.newest(run)
+            where = "the last good checkpoint is that of step " + last.name if last else "there is no checkpoint yet"
             text = processes.lost_line(error) if lost else error
             raise InputError(f"{text}; {where} in {run}") from error
         finally:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -30,21 +31,36 @@ def connect(coordinator: str | None, number: int | None, index: int | None, time
     """Joins the other processes; before any other use of JAX's devices.
 
     What is None, JAX finds out by itself: from JAX_COORDINATOR_ADDRESS, SLURM or Open MPI. Raises InputError where it
-    cannot, or where the processes do not come together in `timeout` seconds.
+    cannot. Where the processes do not come together in `timeout` seconds, this one ends with one line and status 2.
     """
     if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise InputError(f"--coordinator must be HOST:PORT of process 0, as in node1:8476, got {coordinator!r}")
+    # JAX would end the process with a page of its own.
+    late = threading.Timer(timeout, _too_late, (coordinator or "the coordinator", timeout))
+    late.daemon = True
+    late.start()
     try:
-        jax.distributed.initialize(coordinator, number, index, initialization_timeout=timeout)
+        jax.distributed.initialize(coordinator, number, index, initialization_timeout=timeout + 60)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"--distributed: {_first_line(error)}; start all processes with the same --coordinator HOST:PORT and "
             "--num-processes N and each with its own --process-id, or under SLURM or Open MPI"
         ) from error
+    finally:
+        late.cancel()
     devices = Counter(device.process_index for device in jax.devices())
     if len(set(devices.values())) > 1:
         found = ", ".join(f"{n} in process {i}" for i, n in sorted(devices.items()))
         raise InputError(f"all processes need the same number of devices, but there are {found}")
+
+
+def _too_late(coordinator: str, seconds: float) -> None:
+    print(
+        f"error: the processes of this training did not come together at {coordinator} within {seconds:g} seconds; "
+        "start all of them, with an address of process 0 that the others can reach",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    os._exit(2)
 
 
 def count() -> int:
