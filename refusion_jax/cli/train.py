@@ -234,9 +234,12 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         status = run_command(lambda: run(arguments))
-    except BaseException:
-        traceback.print_exc()
-        status = 1
+    except BaseException as error:
+        if processes.is_lost(error):
+            print(f"error: {processes.lost_line(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        status = 2 if processes.is_lost(error) else 1
     return processes.leave(status)
 
 

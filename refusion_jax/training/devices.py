@@ -78,7 +78,7 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
 
 def single(tree: Any) -> Any:
     """A replicated tree as one device of this process has it, for work in which the others take no part."""
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
 
 def steps_per_dispatch(setting: int) -> int:
