@@ -172,7 +172,7 @@ def test_checkpoints_hold_the_three_networks(trained, model):
     folder = trained[0] / "checkpoints"
     assert [p.name for p in folder.iterdir() if p.name.isdigit()] == [str(STEPS)]
     assert set(model.params) == {"F", "R", "P"} and model.task == "meie" and model.info["step"] == STEPS
-    assert model.size == {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}
+    assert model.size == {"width": 4, "heads": 2, "blocks": 1, "expansion": 1, "symmetric": False}
     _, info = checkpoints.read_params(folder / str(STEPS))
     assert info["config"] == config.to_dict(config.load(trained[0] / "config.toml"))
     assert {p.name for p in trained[0].iterdir()} == {
