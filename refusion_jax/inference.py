@@ -219,7 +219,7 @@ def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Mode
     if size["blocks"] > (found := len(flatten(trees["F"]))):
         raise InputError(f"{origin}: cannot have {size['blocks']} blocks a stage in the {found} parameters of F")
     try:
-        expected = _expected_shapes(**size, channels=networks.gradient_channels(loss.proposal_form or loss.sobel_form))
+        expected = _expected_shapes(**size, channels=networks.gradient_channels(loss.sobel_form, loss.proposal_form))
     except (TypeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{origin}: cannot build networks of the stored size {size}: {reason}") from None

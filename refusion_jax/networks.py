@@ -29,6 +29,6 @@ def expected_shapes(modules, gradient_channels: int = 1) -> dict[str, Any]:
     }
 
 
-def gradient_channels(sobel_form: str) -> int:
-    """Channels of losses.sobel's result, P's input."""
-    return 2 if sobel_form == "components" else 1
+def gradient_channels(sobel_form: str, proposal_form: str = "") -> int:
+    """Channels of the gradients that P sees: losses.sobel in `proposal_form`, or without one in `sobel_form`."""
+    return 2 if (proposal_form or sobel_form) == "components" else 1

@@ -115,3 +115,11 @@ def directory(order, entries, start, following=0):
 
 def _header(order, start):
     return (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, start)
+
+
+def touch(folder, *names):
+    """Empty files: pairs are found by name alone."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import touch
 from PIL import Image
 
 from refusion_jax.data.pairs import (
@@ -17,14 +18,6 @@ from refusion_jax.data.pairs import (
     split_validation,
 )
 from refusion_jax.errors import InputError
-
-
-def touch(folder, *names):
-    """Empty files: pairs are found by name alone."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
 
 def found(folder, task=None):

@@ -126,7 +126,7 @@ class Trainer:
             "reconstruct": jit(self.networks.reconstruct),
             "propose": jit(lambda p, a, b: propose_weights(p, self.networks, (a, b), self.loss)),
         }
-        channels = networks.gradient_channels(config.loss.proposal_form or config.loss.sobel_form)
+        channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
 
         def fresh(key):
             return init_state(*init_params(modules, key, channels), optimizers)

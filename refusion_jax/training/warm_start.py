@@ -19,7 +19,7 @@ def initial_trees(config: Config) -> dict[str, Any]:
     if not config.train.init:
         return {}
     model = load(config.train.init)
-    channels = networks.gradient_channels(config.loss.proposal_form or config.loss.sobel_form)
+    channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
     expected = networks.expected_shapes(networks.build(**to_dict(config)["model"]), channels)
     for name, tree in model.params.items():
         alike = "model.*, loss.sobel_form and loss.proposal_form must be as there"
