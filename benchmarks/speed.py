@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from refusion_jax.memory import restart_with_huge_pages  # noqa: E402
+
 SIZES = ("480x640", "1024x1024")
 
 
@@ -68,21 +70,23 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     import numpy as np
 
     from refusion_jax import meta, networks
-    from refusion_jax.compiling import enable_cache, jit, keep_freed_memory, run_once
+    from refusion_jax.compiling import enable_cache, jit, run_once
+    from refusion_jax.training import devices
     from refusion_jax.training.steps import init_params
 
     enable_cache()
-    keep_freed_memory()
     modules = networks.build()
     nets, loss = meta.linen_networks(*modules), meta.LossSettings()
+    inner = {"eta_f": 1e-4, "eta_r": 1e-4, "recompute": devices.recompute("auto")}
     f, r, p = run_once(lambda key: init_params(modules, key), jax.random.key(0))
     train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
     if which == "fusion":
         step = jit(lambda f, r, p, batch: meta.fusion_gradients(f, r, p, nets, batch, loss))
         arguments = f, r, p, tuple(train)
     else:
-        step = jit(lambda *x: meta.meta_gradient(*x[:3], nets, *x[3:], loss, eta_f=1e-4, eta_r=1e-4))
+        step = jit(lambda *x: meta.meta_gradient(*x[:3], nets, *x[3:], loss, **inner))
         arguments = p, f, r, tuple(train), tuple(test)
+    step.prepare(*arguments)
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)
     return {f"{which} step": seconds, "MiB": peak_mib()}
 
@@ -157,6 +161,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
+        if "train" in arguments.measure:
+            restart_with_huge_pages()  # as train.py does
         what, *rest = arguments.measure
         measure = {"fuse": measure_fuse, "train": measure_train, "start": measure_start}[what]
         print(json.dumps(measure(*rest, arguments.repeat)))

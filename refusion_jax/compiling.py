@@ -1,22 +1,17 @@
 """The one place where functions are compiled: `jit` with the options this project runs best and most exactly with."""
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable
 from functools import cache, wraps
 
 import jax
 import jax.numpy as jnp
 
-from refusion_jax.memory import available_bytes
+from refusion_jax.memory import return_freed
 
 # Keeps XLA's CPU backend from handing convolutions to a library path that is slow for our shapes (jaxlib 0.10):
 # measured 1.2 to 1.4 times faster training steps, results equal to 4e-7.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
-
-
-ROOM_TO_KEEP = 20 * 2**30  # bytes free, at least: a meta step of the published size works on 5.5 GB
 
 
 @cache
@@ -44,39 +39,31 @@ def run_once(function: Callable, *args):
 def jit(function: Callable, **options) -> Callable:
     """jax.jit with float32 products kept in float32 on accelerators, and the CPU options where they exist.
 
-    `options` go to jax.jit. Nothing is compiled or asked of the backend before the first call.
+    `options` go to jax.jit. Nothing is compiled or asked of the backend before the first call. `prepare`, of what comes
+    back, compiles for such arguments without running, where nothing was compiled before, and hands the memory that took
+    back to the system: of a meta step a gigabyte, which would else lie beside the step's own.
     """
     compiled = None
 
-    @wraps(getattr(function, "func", function))
-    def call(*args, **kwargs):
+    def apply(action, *args, **kwargs):
         nonlocal compiled
         if compiled is None:
             compiled = jax.jit(function, compiler_options=cpu_options(), **options)
         # Many accelerators round float32 inputs of products to 10 bits by default; the meta-gradient needs them all.
         with jax.default_matmul_precision("float32"):
-            return compiled(*args, **kwargs)
+            return action(compiled, *args, **kwargs)
 
+    @wraps(getattr(function, "func", function))
+    def call(*args, **kwargs):
+        return apply(lambda compiled, *a, **k: compiled(*a, **k), *args, **kwargs)
+
+    def prepare(*args, **kwargs):
+        if compiled is None:
+            apply(lambda compiled, *a, **k: compiled.lower(*a, **k).compile(), *args, **kwargs)
+            return_freed()
+
+    call.prepare = prepare
     return call
-
-
-def keep_freed_memory() -> None:
-    """Lets the C library keep what XLA frees instead of handing it back after each step, for train.py.
-
-    A step's working memory, over a gigabyte, would else be fetched from the system page by page each time: measured
-    15 to 30 % of a training step on a CPU. What is kept cannot always be used again (two to three times the working
-    memory was seen), so it is done only where there is room. Without effect where the C library is not glibc.
-    """
-    if not sys.platform.startswith("linux") or jax.default_backend() != "cpu":
-        return
-    if available_bytes() < ROOM_TO_KEEP:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    trim_threshold, mmap_max, arena_max = -1, -4, -8  # parameters of mallopt(3)
-    for parameter, value in ((mmap_max, 0), (trim_threshold, -1), (arena_max, 1)):
-        mallopt(parameter, value)
 
 
 def enable_cache() -> None:

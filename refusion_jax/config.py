@@ -22,6 +22,7 @@ from refusion_jax.naming import TASK_ALIASES, TASKS
 PRESETS = ("paper", "quick", "tuned")
 OPTIMIZERS = ("adam", "normalized")
 PRECISIONS = ("float32", "bfloat16")
+RECOMPUTE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class TrainConfig:
     lr_decay: float = 1.0  # all learning rates times this ...
     lr_decay_epochs: int = 10  # ... every so many epochs
     precision: str = "float32"  # of the networks' activations; bfloat16 halves what an accelerator moves
+    recompute: str = "auto"  # on: the meta step evaluates P twice to keep less in memory; auto: on a CPU
     init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
     devices: int = 0  # devices (of each process) over which every batch is divided; 0 = all there are
     # Steps handed to the devices in one program; 0 = 1 on a CPU, 10 on an accelerator. Single ones where a phase or the
@@ -340,6 +342,7 @@ def check(config: Config) -> None:
     need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
     need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
     need(config.train.precision in PRECISIONS, "train.precision", " or ".join(PRECISIONS))
+    need(config.train.recompute in RECOMPUTE, "train.recompute", " or ".join(RECOMPUTE))
     need(0 <= config.loss.w_floor < 0.5, "loss.w_floor", "at least 0 and below 0.5")
     need(config.loss.proposal_form in ("", *SOBEL_FORMS), "loss.proposal_form", " or ".join(("empty", *SOBEL_FORMS)))
     need(config.validation.pairs >= 1, "validation.pairs", "at least 1")

@@ -103,6 +103,26 @@ def sgd(params: Params, gradient: Params, rate) -> Params:
     return jax.tree.map(lambda p, g: p - rate * g, params, gradient)
 
 
+def recomputed(function: Callable) -> Callable:
+    """function(params, *args), whose derivative computes it anew instead of keeping all that it went through.
+
+    The same values and derivatives, of any order, in less memory, for the time of one more evaluation. jax.checkpoint
+    is the tool for this, but XLA's CPU backend drops its barriers, finds the two evaluations equal and keeps everything
+    after all. Here the second one reads parameters that depend, in a way XLA cannot see through, on the cotangent: it
+    is another one, and cannot begin earlier. Where the cotangent is not finite the derivatives are NaN.
+    """
+    call = jax.custom_vjp(function)
+
+    def backward(saved, cotangent):
+        params, args = saved
+        known = jnp.isfinite(jax.tree.leaves(cotangent)[0].reshape(-1)[0])
+        params = jax.tree.map(lambda x: jnp.where(known, x, jnp.nan), params)
+        return jax.vjp(function, params, *args)[1](cotangent)
+
+    call.defvjp(lambda params, *args: (function(params, *args), (params, args)), backward)
+    return call
+
+
 def mean_over(tree: Params, axis: str | None) -> Params:
     """The tree averaged over a mesh axis; as it is where axis is None."""
     return tree if axis is None else jax.lax.pmean(tree, axis)
@@ -120,6 +140,7 @@ def inner_update(
     eta_r,
     steps: int = 1,
     first_order: bool = False,
+    recompute: bool = False,
     axis: str | None = None,
 ):
     """Eq. 7 and 8: F' and R' after `steps` explicit SGD steps on the meta-train batch.
@@ -127,9 +148,13 @@ def inner_update(
     F' remembers how it depends on P (through w, v). R learns from F's image; L_r never updates F here.
     first_order: the inner gradient counts as a constant, MAML's first-order approximation. P enters L_r through that
     gradient alone, so P's meta-gradient is then exactly zero: a control that leaves P as it was initialised.
+    recompute: the derivative in P evaluates P anew (see recomputed), so that its inner maps need not be kept meanwhile.
     Returns (F', R', InnerReport of the first step).
     """
-    w, v = propose_weights(params_p, networks, batch, loss)
+    def propose(params_p, batch):
+        return propose_weights(params_p, networks, batch, loss)
+
+    w, v = (recomputed(propose) if recompute else propose)(params_p, batch)
     report = None
     for _ in range(steps):
         grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params_f, networks, batch, w, v, loss)

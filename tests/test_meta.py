@@ -25,7 +25,7 @@ def dot(x, y):
 
 
 @functools.cache
-def compiled(steps=1, form="l1"):
+def compiled(steps=1, form="l1", recompute=False):
     """(networks, objective, gradient) of the tiny networks, jitted: both take (p, f, r, train, test, eta_f, eta_r).
 
     Compilation is what these tests spend their time on, so they share it. Nothing is a constant of the program: XLA
@@ -38,15 +38,17 @@ def compiled(steps=1, form="l1"):
         return meta.outer_objective(p, f, r, nets, train, test, loss, eta_f=eta_f, eta_r=eta_r, steps=steps)[0]
 
     def gradient(p, f, r, train, test, eta_f, eta_r):
-        return meta.meta_gradient(p, f, r, nets, train, test, loss, eta_f=eta_f, eta_r=eta_r, steps=steps)
+        return meta.meta_gradient(
+            p, f, r, nets, train, test, loss, eta_f=eta_f, eta_r=eta_r, steps=steps, recompute=recompute
+        )
 
     return nets, jax.jit(objective), jax.jit(gradient)
 
 
-@pytest.mark.parametrize(("steps", "form"), [(1, "l1"), (2, "components")])
-def test_meta_gradient_against_float64_finite_differences(steps, form):
+@pytest.mark.parametrize(("steps", "form", "recompute"), [(1, "l1", False), (2, "components", True)])
+def test_meta_gradient_against_float64_finite_differences(steps, form, recompute):
     with jax.enable_x64(True):
-        _, objective, gradient_of = compiled(steps, form)
+        _, objective, gradient_of = compiled(steps, form, recompute)
         f, r, p = tiny(dtype=np.float64, channels=2 if form == "components" else 1)[1]
         rest = (f, r, *pairs(dtype=np.float64), 2.0, 0.1)
         gradient, _ = gradient_of(p, *rest)
@@ -59,6 +61,25 @@ def test_meta_gradient_against_float64_finite_differences(steps, form):
             expected = float(up - down) / (2 * h)
             assert abs(expected) > 1e-6  # a difference worth comparing
             np.testing.assert_allclose(dot(gradient, d), expected, rtol=1e-4)
+
+
+def test_recomputing_p_gives_the_same_in_less_memory():
+    """XLA must not find the second evaluation of P equal to the first one: then nothing would be saved."""
+    (f, r, p), (train, test) = tiny()[1], pairs(size=24)
+    programs = [compiled(recompute=x)[2].lower(p, f, r, train, test, 0.5, 0.1).compile() for x in (False, True)]
+    plain, recomputed = (program(p, f, r, train, test, 0.5, 0.1)[0] for program in programs)
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
+    for x, y in zip(jax.tree.leaves(plain), jax.tree.leaves(recomputed), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5 * largest)
+    kept, less = (program.memory_analysis().temp_size_in_bytes for program in programs)
+    assert less < 0.8 * kept
+
+
+def test_what_is_recomputed_for_a_gradient_that_is_not_finite_is_nan():
+    square = meta.recomputed(lambda params, x: params["k"] ** 2 * x)
+    gradient = jax.grad(lambda params, scale: jnp.sum(scale * square(params, jnp.ones(3))))
+    assert gradient({"k": jnp.float32(3)}, 1.0)["k"] == 18
+    assert np.isnan(gradient({"k": jnp.float32(3)}, jnp.inf)["k"])
 
 
 def test_meta_gradient_equals_the_papers_product_of_derivatives():

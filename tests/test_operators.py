@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refusion_jax.models import depthwise
-from refusion_jax.models.blocks import conv3x3
+from refusion_jax.models.blocks import conv3x3, gated
 from refusion_jax.models.dense import dense3x3
 from refusion_jax.models.depthwise import depthwise3x3, depthwise_correlation
 from refusion_jax.models.frames import from_frame, grid_of, to_frame
@@ -20,6 +20,13 @@ def plain_depthwise(x, kernel):
         x, kernel[:, :, None], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1], precision="highest",
     )  # fmt: skip
+
+
+def plain_conv(x, kernel):
+    """XLA's convolution of (B,H,W,C)."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
+    )
 
 
 def framed_depthwise(x, kernel):
@@ -108,5 +115,21 @@ def test_dense_convolution_of_frames_equals_that_of_images(channels):
     x, kernel = arrays((2, 6, 5, channels[0]), (3, 3, *channels))
     grid = grid_of(2, 6, 5)
     framed = dense3x3(to_frame(x), kernel, grid)
-    np.testing.assert_allclose(from_frame(framed, grid), conv3x3(x, kernel), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(from_frame(framed, grid), plain_conv(x, kernel), rtol=0, atol=1e-5)
     assert np.all(np.asarray(framed)[np.asarray(grid.mask)[:, 0] == 0] == 0)
+
+
+@pytest.mark.parametrize("channels", [(1, 3), (4, 1), (4, 2), (3, 4)])  # the last one is XLA's own
+def test_convolution_of_images_equals_xlas_to_second_order(channels):
+    with jax.enable_x64(True):
+        x, kernel = (np.asarray(v, np.float64) for v in arrays((2, 6, 5, channels[0]), (3, 3, *channels)))
+        ours = jax.jit(lambda x, k: orders(conv3x3, x, k))(x, kernel)
+        plain = jax.jit(lambda x, k: orders(plain_conv, x, k))(x, kernel)
+        assert jax.tree.leaves(ours)[0].dtype == np.float64
+        chex.assert_trees_all_close(ours, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_gating_equals_gelu_times_value_to_second_order():
+    gate, value = arrays((11, 5), (11, 5))
+    plain = orders(lambda g, v: jax.nn.gelu(g, approximate=False) * v, gate, value)
+    chex.assert_trees_all_close(orders(gated, gate, value), plain, rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from refusion_jax.cli.common import printable, run_command
 from refusion_jax.errors import InputError
+from refusion_jax.memory import restart_with_huge_pages
 
 
 def parser() -> argparse.ArgumentParser:
@@ -162,7 +163,7 @@ def run(arguments) -> int:
     out, going_on, config = processes.together(lambda: settle(arguments))
     data = processes.together(lambda: load_data(config))
     from refusion_jax import config as configuration
-    from refusion_jax.compiling import enable_cache, keep_freed_memory
+    from refusion_jax.compiling import enable_cache
     from refusion_jax.training import devices, loop, warm_start
 
     processes.require_same("settings or pairs", f"{configuration.to_toml(config)}{data.fingerprint}{out.resolve()}")
@@ -178,7 +179,6 @@ def run(arguments) -> int:
 
     processes.from_lead(begin)
     enable_cache()
-    keep_freed_memory()
     if processes.is_lead():
         note(config, data, out)
     outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
@@ -227,6 +227,8 @@ def note(config, data, out: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
+    if argv is None:  # a process of its own
+        restart_with_huge_pages()
     arguments = parser().parse_args(argv)
     if not arguments.distributed:
         return run_command(lambda: run(arguments))

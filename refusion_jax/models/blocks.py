@@ -4,6 +4,8 @@ Feature maps are frames (N,C), see models/frames.py; the networks' inputs and ou
 convolution has a bias; every 3x3 convolution pads with zeros by 1.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,10 +18,30 @@ from refusion_jax.models.pointwise import channel_mean, pointwise
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+FEW = 2  # channels that go out, up to which a product with all taps' kernels at once is faster than a convolution
+
+
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution, zero padding 1. x (B,H,W,C), kernel (3,3,C,D) -> (B,H,W,D)."""
+    """3x3 convolution, zero padding 1. x (B,H,W,C), kernel (3,3,C,D) -> (B,H,W,D).
+
+    With one channel in or few out as a product over pixels, two to ten times faster on a CPU, gradients included.
+    """
+    kernel = kernel.astype(x.dtype)
+    channels, features = kernel.shape[2:]
+
+    def shifted(x):
+        height, width = x.shape[1:3]
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        return [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+
+    if channels == 1:
+        return pointwise(jnp.concatenate(shifted(x), -1), kernel.reshape(9, -1))
+    if features <= FEW:
+        taps = pointwise(x, kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).astype(wide(x))
+        wanted = (tap[..., t * features : (t + 1) * features] for t, tap in enumerate(shifted(taps)))
+        return sum(wanted).astype(x.dtype)
     return jax.lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -150,6 +172,23 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
+@jax.custom_vjp
+def gated(gate: jax.Array, value: jax.Array) -> jax.Array:
+    """gelu(gate) * value, (N,C) twice -> (N,C). The derivative keeps the two and nothing else."""
+    return gelu(gate) * value
+
+
+def _gated_rule(saved, g):
+    gate, value = saved
+    # Of minus the gate, or XLA would find this erf equal to the forward one and keep that, a map of its own.
+    phi = 0.5 - 0.5 * jax.lax.erf(-(0.5**0.5) * gate)
+    density = (2 * math.pi) ** -0.5 * jnp.exp(-0.5 * gate * gate)
+    return g * value * (phi + gate * density), g * gate * phi
+
+
+gated.defvjp(lambda gate, value: (gated(gate, value), (gate, value)), _gated_rule)
+
+
 class GatedFeedForward(nn.Module):
     """GDFN: two branches, one gates the other through an exact (erf) GELU. Keeps (N,C)."""
 
@@ -159,7 +198,7 @@ class GatedFeedForward(nn.Module):
     def __call__(self, x, grid: Grid):
         channels = x.shape[-1]
         gate, value = PointwiseDepthwise(2 * self.expansion * channels, 2, name="project_in")(x, grid)
-        return Conv1x1(channels, name="project_out")(gelu(gate) * value)
+        return Conv1x1(channels, name="project_out")(gated(gate, value))
 
 
 class LayerNorm(nn.Module):

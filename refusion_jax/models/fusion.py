@@ -11,7 +11,7 @@ from refusion_jax.models.blocks import (
     PointwiseDepthwise,
     Stage,
     attention_sums,
-    gelu,
+    gated,
     mix,
     windows,
 )
@@ -46,8 +46,8 @@ class AttentionalFusion(nn.Module):
         gate1, gate2 = PointwiseDepthwise(2 * hidden, 2, name="gate")(both, grid)
         (value1,) = PointwiseDepthwise(hidden, name="value1")(x1, grid)
         (value2,) = PointwiseDepthwise(hidden, name="value2")(x2, grid)
-        merged = Conv1x1(2 * channels, name="project_out1")(gelu(gate1) * value1)
-        return both + merged + Conv1x1(2 * channels, name="project_out2")(gelu(gate2) * value2)
+        merged = Conv1x1(2 * channels, name="project_out1")(gated(gate1, value1))
+        return both + merged + Conv1x1(2 * channels, name="project_out2")(gated(gate2, value2))
 
 
 class FusionNet(nn.Module):

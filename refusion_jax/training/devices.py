@@ -86,6 +86,11 @@ def steps_per_dispatch(setting: int) -> int:
     return setting or (1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH)
 
 
+def recompute(setting: str) -> bool:
+    """Whether the meta step keeps less and computes more: as set, and for "auto" where memory is the machine's own."""
+    return setting == "on" or (setting == "auto" and jax.default_backend() == "cpu")
+
+
 def in_flight() -> int:
     """How many programs may be under way before the host waits. On a CPU 1: times are then those of real work."""
     return 1 if jax.default_backend() == "cpu" else IN_FLIGHT

@@ -112,6 +112,7 @@ class Trainer:
         meta_step, fusion_step = make_steps(
             self.networks, self.loss, optimizers, rates,
             inner_steps=config.meta.inner_steps, first_order=config.meta.first_order,
+            recompute=devices.recompute(train.recompute),
             axis=devices.AXIS if self.mesh else None,
         )  # fmt: skip
         self.steps = {
@@ -163,7 +164,9 @@ class Trainer:
     def advance(self) -> tuple[Block, dict[str, jax.Array]]:
         """One program: a step, or several. Returns what it was given, and its metrics, still on the device."""
         block = self.feed.take(self.step)
-        self.state, metrics = self.steps[block.phase, block.length > 1](self.state, *block.batches)
+        program = self.steps[block.phase, block.length > 1]
+        program.prepare(self.state, *block.batches)
+        self.state, metrics = program(self.state, *block.batches)
         self.step += block.length
         self.positions = block.positions
         self.feed.prefetch(self.step)

@@ -110,6 +110,7 @@ def make_steps(
     *,
     inner_steps: int = 1,
     first_order: bool = False,
+    recompute: bool = False,
     axis: str | None = None,
 ) -> tuple[Callable, Callable]:
     """(meta_step, fusion_step), pure and ready for jit.
@@ -117,6 +118,7 @@ def make_steps(
     meta_step(state, train, test) -> (state, metrics): P by Eq. 7-10; F and R come back unchanged.
     fusion_step(state, batch) -> (state, metrics): F by Eq. 11, R by Eq. 12; P comes back unchanged.
     Batches are {"a", "b"}: (B,H,W,1) uint8. Metrics are float32 scalars: loss terms, gradient norms, health of P.
+    recompute: see meta.inner_update; less memory for the meta step, some more time.
     axis: a mesh axis over which batches are divided (training/devices.py); states, metrics are of whole batches.
     """
 
@@ -132,7 +134,7 @@ def make_steps(
         eta_r = rates.r * factor if rates.eta_r is None else rates.eta_r
         gradient, (outer, inner) = meta_gradient(
             state.params_p, state.params_f, state.params_r, networks, meta_train, meta_test, loss,
-            eta_f=eta_f, eta_r=eta_r, steps=inner_steps, first_order=first_order, axis=axis,
+            eta_f=eta_f, eta_r=eta_r, steps=inner_steps, first_order=first_order, recompute=recompute, axis=axis,
         )  # fmt: skip
         # Eq. 10 carries the factor eta_F; without it the optimiser sees numbers far from its eps and from underflow.
         scaled = jax.tree.map(lambda g: g / eta_f, gradient)
