@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from refusion_jax.memory import restart_with_huge_pages  # noqa: E402
+from refusion_jax.memory import restart_with_tuned_malloc  # noqa: E402
 
 SIZES = ("480x640", "1024x1024")
 
@@ -87,6 +87,7 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
         step = jit(lambda *x: meta.meta_gradient(*x[:3], nets, *x[3:], loss, **inner))
         arguments = p, f, r, tuple(train), tuple(test)
     step.prepare(*arguments)
+    devices.set_memory(which)
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)
     return {f"{which} step": seconds, "MiB": peak_mib()}
 
@@ -162,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         if "train" in arguments.measure:
-            restart_with_huge_pages()  # as train.py does
+            restart_with_tuned_malloc()  # as train.py does
         what, *rest = arguments.measure
         measure = {"fuse": measure_fuse, "train": measure_train, "start": measure_start}[what]
         print(json.dumps(measure(*rest, arguments.repeat)))

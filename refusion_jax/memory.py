@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-TUNABLE = "glibc.malloc.hugetlb"
+TUNABLES = {"glibc.malloc.hugetlb": 1, "glibc.malloc.arena_max": 1}
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 
 
 def available_bytes() -> int:
@@ -25,26 +25,41 @@ def available_bytes() -> int:
         return 4 * 2**30
 
 
-def restart_with_huge_pages() -> None:
-    """Starts this program anew, in the same process, with memory fetched in pages of 2 MiB.
-
-    Returns where that is of no use: already so, not Linux, another C library than glibc (2.35 or later), or a system
-    that does not leave the choice to programs.
+def restart_with_tuned_malloc() -> None:
+    """Starts this program anew, in the same process, with the C library's allocator set for training on a CPU.
 
     XLA's CPU backend takes a step's working memory, over a gigabyte, from the C library anew each time, which takes it
-    from the system page by page: with the usual 4 KiB measured a third of a training step. The C library reads this
-    setting at the start of a process only. To be called before anything else is done, and by scripts alone.
+    from the system page by page: with 4 KiB pages a third of a training step. Pages of 2 MiB mend that, and one heap
+    for all threads is what keep_freed needs. The library reads both at the start of a process only (glibc 2.35 or
+    later; GLIBC_TUNABLES). Returns where they are set already or there is no glibc. To be called before anything else
+    is done, and by scripts alone.
     """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if not sys.platform.startswith("linux") or TUNABLE in tunables or not sys.executable:
+    given = os.environ.get("GLIBC_TUNABLES", "")
+    missing = [f"{name}={value}" for name, value in TUNABLES.items() if name not in given]
+    if not missing or not sys.platform.startswith("linux") or not sys.executable:
         return
     try:
-        if "[madvise]" not in HUGE_PAGES.read_text() or platform.libc_ver()[0] != "glibc":
-            return
-        os.environ["GLIBC_TUNABLES"] = f"{tunables}:{TUNABLE}=1".lstrip(":")
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    except OSError:  # no such file, or no new start: as it is
+        if platform.libc_ver()[0] == "glibc":
+            os.environ["GLIBC_TUNABLES"] = ":".join([given, *missing] if given else missing)
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError:  # no new start: as it is
         return
+
+
+def keep_freed(keep: bool) -> None:
+    """Whether the C library keeps what is freed, for the next step, or hands it back to the system, from now on.
+
+    What is kept need not be fetched again, a tenth of a step, but a block that was freed seldom holds the next one of
+    its size (it is aligned anew), so that up to twice the working memory is held. Linux, in a process that
+    restart_with_tuned_malloc has started; elsewhere without effect.
+    """
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if getattr(library, "mallopt", None) is None:
+        return
+    library.mallopt(MMAP_MAX, 0 if keep else 65536)
+    library.mallopt(TRIM_THRESHOLD, -1 if keep else 128 * 1024)
+    if not keep:
+        return_freed()
 
 
 def return_freed() -> None:

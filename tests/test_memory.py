@@ -1,6 +1,7 @@
-"""What the machine has to spare, what follows for fusing, and huge pages for what a step works on."""
+"""What the machine has to spare, what follows for fusing, and the allocator's settings for training."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -23,11 +24,18 @@ def test_a_system_that_does_not_tell_gives_half_of_all_memory(monkeypatch, tmp_p
     assert default_max_memory() <= 3 * 2**30
 
 
-@pytest.mark.parametrize("before", ["", "glibc.malloc.check=0"])
-def test_a_script_starts_anew_once_for_huge_pages(before):
-    """In the same process, with its arguments, and the setting beside those that were there."""
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.arena_max=1"),  # as its user has it
+        ("glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1", None),
+    ],
+)
+def test_a_script_starts_anew_once_with_the_allocator_set(before, after):
+    """In the same process and with its arguments; not where there is nothing to set, nor without glibc."""
     code = (
-        "import os, sys; from refusion_jax.memory import restart_with_huge_pages as restart; print(os.getpid()); "
+        "import os, sys; from refusion_jax.memory import restart_with_tuned_malloc as restart; print(os.getpid()); "
         "sys.stdout.flush(); restart(); print(os.environ.get('GLIBC_TUNABLES', ''), *sys.argv[1:])"
     )
     environment = {k: x for k, x in os.environ.items() if k != "GLIBC_TUNABLES"}
@@ -37,23 +45,33 @@ def test_a_script_starts_anew_once_for_huge_pages(before):
         [sys.executable, "-c", code, "one", "two words"], env=environment, capture_output=True, text=True, check=True
     )
     *pids, last = done.stdout.splitlines()
-    asked = memory.HUGE_PAGES.exists() and "[madvise]" in memory.HUGE_PAGES.read_text()
-    expected = ":".join(filter(None, [before, "glibc.malloc.hugetlb=1"])) if asked else before
-    assert last == f"{expected} one two words"
-    assert len(pids) == (2 if asked else 1) and len(set(pids)) == 1
+    again = after is not None and platform.libc_ver()[0] == "glibc"
+    assert last == f"{after if again else before} one two words"
+    assert len(pids) == (2 if again else 1) and len(set(pids)) == 1
 
 
-def test_no_new_start_where_it_is_of_no_use(monkeypatch, tmp_path):
-    def never(*_):
-        raise AssertionError("started anew")
-
-    monkeypatch.setattr(os, "execv", never)
-    monkeypatch.setattr(memory, "HUGE_PAGES", tmp_path / "enabled")
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    memory.restart_with_huge_pages()  # a system that knows no huge pages
-    (tmp_path / "enabled").write_text("[always] madvise never\n")
-    memory.restart_with_huge_pages()
-    (tmp_path / "enabled").write_text("always [madvise] never\n")
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-    memory.restart_with_huge_pages()  # as its user has it
-    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=0"
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept_until_that_is_over():
+    """A block of 200 MiB written anew each time, as by a step: kept, its pages are fetched once."""
+    code = """
+import resource
+from refusion_jax.memory import keep_freed, restart_with_tuned_malloc
+import ctypes
+restart_with_tuned_malloc()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+size = 200 * 2**20
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def use():
+    block = c.malloc(size)
+    ctypes.memset(block, 1, size)
+    c.free(block)
+    return held()
+keep_freed(True)
+kept = use()
+keep_freed(False)
+print(kept - held() > size // 2, use() < kept - size // 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refusion_jax.cli.common import printable, run_command
 from refusion_jax.errors import InputError
-from refusion_jax.memory import restart_with_huge_pages
+from refusion_jax.memory import restart_with_tuned_malloc
 
 
 def parser() -> argparse.ArgumentParser:
@@ -228,7 +228,7 @@ def note(config, data, out: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     if argv is None:  # a process of its own
-        restart_with_huge_pages()
+        restart_with_tuned_malloc()
     arguments = parser().parse_args(argv)
     if not arguments.distributed:
         return run_command(lambda: run(arguments))

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from refusion_jax.errors import InputError
+from refusion_jax.memory import keep_freed
 
 AXIS = "data"
 IN_FLIGHT = 3  # programs handed to an accelerator before the host waits for the oldest
@@ -89,6 +90,13 @@ def steps_per_dispatch(setting: int) -> int:
 def recompute(setting: str) -> bool:
     """Whether the meta step keeps less and computes more: as set, and for "auto" where memory is the machine's own."""
     return setting == "on" or (setting == "auto" and jax.default_backend() == "cpu")
+
+
+def set_memory(phase: str) -> None:
+    """On a CPU, for the steps of a phase: fusion steps keep their working memory from one to the next. Meta steps, with
+    twice as much, hand it back each time."""
+    if jax.default_backend() == "cpu":
+        keep_freed(phase == "fusion")
 
 
 def in_flight() -> int:

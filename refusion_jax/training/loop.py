@@ -134,7 +134,7 @@ class Trainer:
 
         key = jax.random.key(subseed(config.seed, 0))
         self.manager = checkpoints.open_manager(run, config.checkpoint.keep)
-        self.step, self.positions = 0, {}
+        self.step, self.phase, self.positions = 0, None, {}
         found = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
         if found is None:
             state = processes.broadcast(started_from(run_once(fresh, key), initial_trees(config)))
@@ -166,6 +166,9 @@ class Trainer:
         block = self.feed.take(self.step)
         program = self.steps[block.phase, block.length > 1]
         program.prepare(self.state, *block.batches)
+        if block.phase != self.phase:
+            devices.set_memory(block.phase)
+            self.phase = block.phase
         self.state, metrics = program(self.state, *block.batches)
         self.step += block.length
         self.positions = block.positions
