@@ -24,8 +24,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from refusion_jax.memory import restart_with_tuned_malloc  # noqa: E402
-
 SIZES = ("480x640", "1024x1024")
 
 
@@ -163,6 +161,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         if "train" in arguments.measure:
+            from refusion_jax.memory import restart_with_tuned_malloc
+
             restart_with_tuned_malloc()  # as train.py does
         what, *rest = arguments.measure
         measure = {"fuse": measure_fuse, "train": measure_train, "start": measure_start}[what]
