@@ -84,12 +84,18 @@ def alone(tmp_path_factory, repo):
 
 def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_path, repo, alone):
     run = tmp_path / "run"
-    # One is killed: the other says so in one line and ends.
-    found = start(repo, command(run))
-    wait_for_checkpoint(run, found)
-    found[1].kill()
-    (status, out, said), (killed, *_) = ended(found)
-    assert (status, killed) == (2, -signal.SIGKILL)
+    # One is killed: the other says so in one line and ends. Where it then waits for a checkpoint of both, and not for
+    # gradients, JAX ends it in its own words once heartbeats are missed: another try, from what is there.
+    arguments, last = command(run), 0
+    for _ in range(4):
+        found = start(repo, arguments)
+        wait_for_checkpoint(run, found, last)
+        found[1].kill()
+        (status, out, said), (killed, *_) = ended(found)
+        if "heartbeat" not in said:
+            break
+        arguments, last = resume(run), int(checkpoints.newest(run).name)
+    assert (status, killed) == (2, -signal.SIGKILL), said
     assert "on 2 devices, cpu (cpu), of 2 processes" in out
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Traceback" not in said
