@@ -64,6 +64,9 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
 
 def measure_train(which: str, repeat: int) -> dict[str, float]:
     """Seconds of one step at batch 4, 128x128, gradients alone, as train.py runs it."""
+    from refusion_jax.memory import restart_with_tuned_malloc
+
+    restart_with_tuned_malloc()  # as train.py does
     import jax
     import numpy as np
 
@@ -160,10 +163,6 @@ def main() -> None:
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        if "train" in arguments.measure:
-            from refusion_jax.memory import restart_with_tuned_malloc
-
-            restart_with_tuned_malloc()  # as train.py does
         what, *rest = arguments.measure
         measure = {"fuse": measure_fuse, "train": measure_train, "start": measure_start}[what]
         print(json.dumps(measure(*rest, arguments.repeat)))

@@ -45,21 +45,25 @@ def jit(function: Callable, **options) -> Callable:
     """
     compiled = None
 
-    def apply(action, *args, **kwargs):
+    def ready():
         nonlocal compiled
         if compiled is None:
             compiled = jax.jit(function, compiler_options=cpu_options(), **options)
+        return compiled
+
+    def exact():
         # Many accelerators round float32 inputs of products to 10 bits by default; the meta-gradient needs them all.
-        with jax.default_matmul_precision("float32"):
-            return action(compiled, *args, **kwargs)
+        return jax.default_matmul_precision("float32")
 
     @wraps(getattr(function, "func", function))
     def call(*args, **kwargs):
-        return apply(lambda compiled, *a, **k: compiled(*a, **k), *args, **kwargs)
+        with exact():
+            return ready()(*args, **kwargs)
 
     def prepare(*args, **kwargs):
         if compiled is None:
-            apply(lambda compiled, *a, **k: compiled.lower(*a, **k).compile(), *args, **kwargs)
+            with exact():
+                ready().lower(*args, **kwargs).compile()
             return_freed()
 
     call.prepare = prepare

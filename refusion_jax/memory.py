@@ -53,17 +53,22 @@ def keep_freed(keep: bool) -> None:
     its size (it is aligned anew), so that up to twice the working memory is held. Linux, in a process that
     restart_with_tuned_malloc has started; elsewhere without effect.
     """
-    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    if getattr(library, "mallopt", None) is None:
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
         return
-    library.mallopt(MMAP_MAX, 0 if keep else 65536)
-    library.mallopt(TRIM_THRESHOLD, -1 if keep else 128 * 1024)
+    mallopt(MMAP_MAX, 0 if keep else 65536)  # 65536 and 128 KiB are the library's own defaults
+    mallopt(TRIM_THRESHOLD, -1 if keep else 128 * 1024)
     if not keep:
         return_freed()
 
 
 def return_freed() -> None:
     """Hands memory that was freed, but is still held by the C library, back to the system. glibc alone."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _glibc(name: str):
+    """A function of the C library that other libraries lack; None there."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

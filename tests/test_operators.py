@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from refusion_jax.models import depthwise
-from refusion_jax.models.blocks import conv3x3, gated
-from refusion_jax.models.dense import dense3x3
+from refusion_jax.models.blocks import gated
+from refusion_jax.models.dense import conv3x3, dense3x3
 from refusion_jax.models.depthwise import depthwise3x3, depthwise_correlation
 from refusion_jax.models.frames import from_frame, grid_of, to_frame
 from refusion_jax.models.pointwise import channel_mean, pointwise, pointwise_correlation

@@ -10,39 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from refusion_jax.models.dense import conv3x3
 from refusion_jax.models.depthwise import depthwise3x3, wide
 from refusion_jax.models.frames import Grid
 from refusion_jax.models.pointwise import channel_mean, pointwise
 
 # PyTorch's default for convolutions, uniform in +-1/sqrt(fan_in): what the released weights started from.
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-FEW = 2  # channels that go out, up to which a product with all taps' kernels at once is faster than a convolution
-
-
-def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution, zero padding 1. x (B,H,W,C), kernel (3,3,C,D) -> (B,H,W,D).
-
-    With one channel in or few out as a product over pixels, two to ten times faster on a CPU, gradients included.
-    """
-    kernel = kernel.astype(x.dtype)
-    channels, features = kernel.shape[2:]
-
-    def shifted(x):
-        height, width = x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        return [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-
-    if channels == 1:
-        return pointwise(jnp.concatenate(shifted(x), -1), kernel.reshape(9, -1))
-    if features <= FEW:
-        taps = pointwise(x, kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).astype(wide(x))
-        wanted = (tap[..., t * features : (t + 1) * features] for t, tap in enumerate(shifted(taps)))
-        return sum(wanted).astype(x.dtype)
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 class Conv3x3(nn.Module):
