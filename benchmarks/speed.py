@@ -48,10 +48,10 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
     import jax
     import numpy as np
 
-    from refusion_jax import networks
-    from refusion_jax.compiling import enable_cache, run_once
-    from refusion_jax.inference import Model
-    from refusion_jax.training.steps import init_params
+    from refusion_jax.fusing.model import Model
+    from refusion_jax.method.steps import init_params
+    from refusion_jax.models import build as networks
+    from refusion_jax.runtime.compiling import enable_cache, run_once
 
     enable_cache()
     modules = networks.build()
@@ -64,16 +64,17 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
 
 def measure_train(which: str, repeat: int) -> dict[str, float]:
     """Seconds of one step at batch 4, 128x128, gradients alone, as train.py runs it."""
-    from refusion_jax.memory import restart_with_tuned_malloc
+    from refusion_jax.runtime.memory import restart_with_tuned_malloc
 
     restart_with_tuned_malloc()  # as train.py does
     import jax
     import numpy as np
 
-    from refusion_jax import meta, networks
-    from refusion_jax.compiling import enable_cache, jit, run_once
+    from refusion_jax.method import meta
+    from refusion_jax.method.steps import init_params
+    from refusion_jax.models import build as networks
+    from refusion_jax.runtime.compiling import enable_cache, jit, run_once
     from refusion_jax.training import devices
-    from refusion_jax.training.steps import init_params
 
     enable_cache()
     modules = networks.build()
@@ -97,8 +98,8 @@ def measure_start(repeat: int) -> dict[str, float]:
     """Seconds of the whole `python fuse.py` on one 640x480 pair, compiled functions on disk."""
     import numpy as np
 
-    from refusion_jax import networks
     from refusion_jax.imaging.files import write_image
+    from refusion_jax.models import build as networks
     from refusion_jax.weights.safetensors_file import write_safetensors
 
     rng = np.random.default_rng(0)
@@ -111,8 +112,18 @@ def measure_start(repeat: int) -> dict[str, float]:
         write_safetensors(folder / "f.safetensors", {"F": tree}, {"task": "ivif"})
         for name in "ab":
             write_image(folder / f"{name}.png", rng.integers(0, 255, (480, 640, 3), np.uint8))
-        command = [sys.executable, "fuse.py", "--ckpt", folder / "f.safetensors", "--pair", folder / "a.png",
-                   folder / "b.png", "--out", folder / "out.png", "--no-check"]  # fmt: skip
+        command = [
+            sys.executable,
+            "fuse.py",
+            "--ckpt",
+            folder / "f.safetensors",
+            "--pair",
+            folder / "a.png",
+            folder / "b.png",
+            "--out",
+            folder / "out.png",
+            "--no-check",
+        ]
 
         def call():
             subprocess.run(list(map(str, command)), cwd=ROOT, check=True, capture_output=True)
@@ -142,8 +153,11 @@ def row(name: str, ours: list[dict], theirs: list[dict]) -> str:
     cells = [name, f"{seconds:.3f} s", f"{statistics.median(o['MiB'] for o in ours):.0f} MiB"]
     if theirs:
         ratio = statistics.median(t[name] / o[name] for o, t in zip(ours, theirs, strict=True))
-        cells += [f"{statistics.median(t[name] for t in theirs):.3f} s",
-                  f"{statistics.median(t['MiB'] for t in theirs):.0f} MiB", f"{ratio:.2f}"]  # fmt: skip
+        cells += [
+            f"{statistics.median(t[name] for t in theirs):.3f} s",
+            f"{statistics.median(t['MiB'] for t in theirs):.0f} MiB",
+            f"{ratio:.2f}",
+        ]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -1,6 +1,6 @@
 """Makes the README's pictures: a built-in scene of each task, both sources and what the shipped weights make of them.
 
-    python docs/pictures.py            # writes docs/ivif.jpg, mif.jpg, mfif.jpg, meie.jpg
+python docs/pictures.py            # writes docs/ivif.jpg, mif.jpg, mfif.jpg, meie.jpg
 """
 
 import sys
@@ -13,8 +13,8 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from refusion_jax import load  # noqa: E402
-from refusion_jax.compiling import enable_cache  # noqa: E402
-from refusion_jax.data.scenes.pairs import make_pair  # noqa: E402
+from refusion_jax.runtime.compiling import enable_cache  # noqa: E402
+from refusion_jax.scenes.pairs import make_pair  # noqa: E402
 
 SIZE = (240, 320)  # of a scene, pixels
 SHOWN = {  # task: index of the scene in the stream of seed 2026 (never trained on), names of the columns

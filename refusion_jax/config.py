@@ -15,9 +15,9 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from refusion_jax.errors import InputError
-from refusion_jax.losses import SOBEL_FORMS
+from refusion_jax.method.losses import SOBEL_FORMS
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
-from refusion_jax.naming import TASK_ALIASES, TASKS
+from refusion_jax.tasks import TASK_ALIASES, TASKS
 
 PRESETS = ("paper", "quick", "tuned")
 OPTIMIZERS = ("adam", "normalized")
@@ -191,6 +191,7 @@ def _kinds() -> dict[str, Any]:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested plain dict, tuples as lists."""
+
     def plain(x):
         if isinstance(x, dict):
             return {k: plain(v) for k, v in x.items()}
@@ -309,6 +310,7 @@ def load(path: Path) -> Config:
 
 def check(config: Config) -> None:
     """InputError, naming the key, when a value is out of range or two do not go together."""
+
     def need(ok: bool, key: str, expected: str) -> None:
         if not ok:
             value = config
@@ -318,15 +320,39 @@ def check(config: Config) -> None:
 
     need(config.task in TASKS, "task", f"one of {', '.join(TASKS)}")
     need(config.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
-    for key in ("data.batch", "data.scene_size", "model.width", "model.heads", "model.blocks", "model.expansion",
-                "meta.inner_steps", "train.epochs", "train.lr_decay_epochs", "log.every", "log.preview_every",
-                "checkpoint.keep"):  # fmt: skip
+    for key in (
+        "data.batch",
+        "data.scene_size",
+        "model.width",
+        "model.heads",
+        "model.blocks",
+        "model.expansion",
+        "meta.inner_steps",
+        "train.epochs",
+        "train.lr_decay_epochs",
+        "log.every",
+        "log.preview_every",
+        "checkpoint.keep",
+    ):
         section, name = key.split(".")
         need(getattr(getattr(config, section), name) >= 1, key, "at least 1")
-    for key in ("seed", "data.validation_every", "data.cache_mib", "train.meta_steps", "train.fusion_steps",
-                "train.devices", "train.steps_per_dispatch",
-                "log.preview_pairs", "validation.every", "checkpoint.every_minutes", "checkpoint.every_steps",
-                "meta.eta_f", "meta.eta_r", "loss.alpha1", "loss.alpha2"):  # fmt: skip
+    for key in (
+        "seed",
+        "data.validation_every",
+        "data.cache_mib",
+        "train.meta_steps",
+        "train.fusion_steps",
+        "train.devices",
+        "train.steps_per_dispatch",
+        "log.preview_pairs",
+        "validation.every",
+        "checkpoint.every_minutes",
+        "checkpoint.every_steps",
+        "meta.eta_f",
+        "meta.eta_r",
+        "loss.alpha1",
+        "loss.alpha2",
+    ):
         section, _, name = key.rpartition(".")
         need(getattr(getattr(config, section) if section else config, name) >= 0, key, "0 or more")
     for key in ("train.lr_f", "train.lr_r", "train.lr_p", "train.lr_decay", "loss.sobel_scale", "meta.adam_eps"):

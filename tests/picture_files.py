@@ -35,8 +35,18 @@ def png(array, *chunks):
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def tiff(array, order="<", photometric=None, extra=(), planar=False, deflate=False, predictor=False, tile=None,
-         rows=None, tags=None):  # fmt: skip
+def tiff(
+    array,
+    order="<",
+    photometric=None,
+    extra=(),
+    planar=False,
+    deflate=False,
+    predictor=False,
+    tile=None,
+    rows=None,
+    tags=None,
+):
     """A TIFF of any integer or float array (H,W) or (H,W,C), in strips of `rows` rows or tiles of `tile` = (h, w)."""
     array = array[..., None] if array.ndim == 2 else array
     height, width, channels = array.shape
@@ -58,10 +68,15 @@ def tiff(array, order="<", photometric=None, extra=(), planar=False, deflate=Fal
     if photometric is None:
         photometric = 2 if channels >= 3 else 1
     entries = {
-        256: ("H", [width]), 257: ("H", [height]), 258: ("H", [8 * array.itemsize] * channels),
-        259: ("H", [8 if deflate else 1]), 262: ("H", [photometric]), 277: ("H", [channels]),
-        284: ("H", [2 if planar else 1]), 339: ("H", [kind] * channels),
-    }  # fmt: skip
+        256: ("H", [width]),
+        257: ("H", [height]),
+        258: ("H", [8 * array.itemsize] * channels),
+        259: ("H", [8 if deflate else 1]),
+        262: ("H", [photometric]),
+        277: ("H", [channels]),
+        284: ("H", [2 if planar else 1]),
+        339: ("H", [kind] * channels),
+    }
     if tile:
         entries |= {322: ("H", [tile[1]]), 323: ("H", [tile[0]])}
     else:

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 from tiny import SIZE
 
-from refusion_jax import checkpoints, config, networks
+from refusion_jax import config
+from refusion_jax.method.steps import init_state, make_optimizers
+from refusion_jax.models import build as networks
+from refusion_jax.training import checkpoints
 from refusion_jax.training.records import write_text
-from refusion_jax.training.steps import init_state, make_optimizers
 
 # Processes spend their time on compiling; unoptimised code is compiled in half of it and tests need no speed.
 ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -29,8 +31,11 @@ def script(repo: Path, *command, **environment: str) -> subprocess.CompletedProc
     """`python COMMAND...` in the checkout, as a user runs it."""
     return subprocess.run(
         [sys.executable, *map(str, command)],
-        cwd=repo, env=os.environ | ENVIRONMENT | environment, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=repo,
+        env=os.environ | ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def fails(main, capsys, *arguments, status: int = 2) -> str:

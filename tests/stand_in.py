@@ -9,7 +9,7 @@ import sys
 import jax.numpy as jnp
 from flax import linen as nn
 
-from refusion_jax import networks
+from refusion_jax.models import build as networks
 
 
 class Fuse(nn.Module):
@@ -45,11 +45,23 @@ def build(**size):
 
 # A short training on a few small scenes: 2 epochs of 7 meta and 9 fusion steps.
 SETTINGS = [
-    "data.crop=12", "data.batch=8", "data.scenes=6", "data.scene_size=32", "data.validation_every=3",
-    "train.epochs=2", "train.meta_steps=7", "train.fusion_steps=9", "train.lr_f=1e-2", "train.lr_r=1e-2",
-    "train.lr_p=1e-2", "log.every=3", "log.preview_pairs=0", "log.tensorboard=false", "checkpoint.every_minutes=0",
+    "data.crop=12",
+    "data.batch=8",
+    "data.scenes=6",
+    "data.scene_size=32",
+    "data.validation_every=3",
+    "train.epochs=2",
+    "train.meta_steps=7",
+    "train.fusion_steps=9",
+    "train.lr_f=1e-2",
+    "train.lr_r=1e-2",
+    "train.lr_p=1e-2",
+    "log.every=3",
+    "log.preview_pairs=0",
+    "log.tensorboard=false",
+    "checkpoint.every_minutes=0",
     "validation.every=0",
-]  # fmt: skip
+]
 STEPS = 32
 
 if __name__ == "__main__":

@@ -57,8 +57,11 @@ def test_tuned_changes_what_the_losses_see_and_no_length(task):
 
 def test_a_preset_may_differ_by_task(tmp_path, monkeypatch):
     for name, text in {
-        "meie": "", "mfif": "", "quick": "[train]\nepochs = 3\nmeta_steps = 4", "quick-meie": "[train]\nepochs = 2",
-    }.items():  # fmt: skip
+        "meie": "",
+        "mfif": "",
+        "quick": "[train]\nepochs = 3\nmeta_steps = 4",
+        "quick-meie": "[train]\nepochs = 2",
+    }.items():
         (tmp_path / f"{name}.toml").write_text(text)
     monkeypatch.setattr(config, "config_folder", lambda: tmp_path)
     found = {task: config.resolve(task, "quick").train for task in ("meie", "mfif")}
@@ -200,13 +203,21 @@ def test_values_out_of_range(assignments, words):
 
 
 def test_what_is_allowed_at_the_edges():
-    edges = ["data.batch=1", "data.swap_sources=false", "data.validation_every=0", "train.meta_steps=0",
-             "log.preview_pairs=0", "loss.alpha1=0", "data.cache_mib=0", "seed=2147483647"]  # fmt: skip
+    edges = [
+        "data.batch=1",
+        "data.swap_sources=false",
+        "data.validation_every=0",
+        "train.meta_steps=0",
+        "log.preview_pairs=0",
+        "loss.alpha1=0",
+        "data.cache_mib=0",
+        "seed=2147483647",
+    ]
     assert config.resolve("meie", "paper", edges).data.batch == 1
 
 
 def test_config_toml_there_and_back(tmp_path):
-    given = ['data.exclude=["a b", "ü"]', "data.dir=/a \\ \"b\"/é", "train.lr_f=3e-5", "meta.first_order=true"]
+    given = ['data.exclude=["a b", "ü"]', 'data.dir=/a \\ "b"/é', "train.lr_f=3e-5", "meta.first_order=true"]
     for task in TASKS:
         found = config.resolve(task, "quick", given, seed=7)
         (tmp_path / "config.toml").write_text(config.to_toml(found), encoding="utf-8")

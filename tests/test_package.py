@@ -13,13 +13,29 @@ def test_every_package_is_listed(repo):
 
 def test_an_installed_copy_finds_its_configs_and_commands(repo, tmp_path):
     """Built by setuptools and imported from there alone, away from the checkout."""
-    build = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-             "--target", str(tmp_path / "site"), str(repo)]  # fmt: skip
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        str(tmp_path / "site"),
+        str(repo),
+    ]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     code = "from refusion_jax import config; print(config.resolve('mfif', 'quick').data.crop, config.__file__)"
-    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
-                         capture_output=True, text=True)  # fmt: skip
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
     assert out.stdout.split()[0] == "64" and str(tmp_path) in out.stdout, out.stderr
     assert (tmp_path / "site" / "refusion_jax" / "report" / "assets" / "fusion.js").exists()
     for command in ("refusion-train", "refusion-fuse", "refusion-evaluate"):

@@ -5,8 +5,9 @@ import functools
 import numpy as np
 from flax import traverse_util
 
-from refusion_jax import networks, parameters
-from refusion_jax.meta import linen_networks
+from refusion_jax.method.meta import linen_networks
+from refusion_jax.models import build as networks
+from refusion_jax.weights import trees as parameters
 
 SIZE = {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}
 

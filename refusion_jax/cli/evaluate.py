@@ -9,11 +9,11 @@ from refusion_jax.cli.common import printable, run_command
 from refusion_jax.data.pair import SPLITS
 from refusion_jax.data.pairs import Discovery, Pair, discover
 from refusion_jax.errors import InputError
-from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, reports
+from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, tables
 from refusion_jax.evaluation.methods import unique_names
+from refusion_jax.evaluation.paper_tables import load_table
 from refusion_jax.metrics import protocol_metrics
 from refusion_jax.metrics.protocols import task_metrics, task_name
-from refusion_jax.paper_tables import load_table
 
 
 class _InOrder(argparse.Action):
@@ -30,26 +30,48 @@ def parser() -> argparse.ArgumentParser:
         description="Score fused images. Every pair of --data is fused by each --ckpt, or its fused image is "
         "read from each --fused folder; prints a table and writes it with per-image values to --out.",
     )
-    p.add_argument("--data", required=True, metavar="DIR",
-                   help="folder of pairs in any known layout, or a manifest of pairs (.csv)")  # fmt: skip
-    p.add_argument("--split", choices=SPLITS,
-                   help="only the pairs of this part, as the folders' names or the manifest tell it")  # fmt: skip
-    p.add_argument("--ckpt", dest="methods", nargs="+", action=_InOrder, metavar="CKPT",
-                   help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row")  # fmt: skip
-    p.add_argument("--fused", dest="methods", nargs="+", action=_InOrder, metavar="DIR",
-                   help="folders of fused images named as the pairs; NAME=DIR names a row")  # fmt: skip
     p.add_argument(
-        "--task", help="ivif, mif, mfif or meie (meif means meie): the paper's six metrics of that task"
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of pairs in any known layout, or a manifest of pairs (.csv)",
     )
+    p.add_argument(
+        "--split", choices=SPLITS, help="only the pairs of this part, as the folders' names or the manifest tell it"
+    )
+    p.add_argument(
+        "--ckpt",
+        dest="methods",
+        nargs="+",
+        action=_InOrder,
+        metavar="CKPT",
+        help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row",
+    )
+    p.add_argument(
+        "--fused",
+        dest="methods",
+        nargs="+",
+        action=_InOrder,
+        metavar="DIR",
+        help="folders of fused images named as the pairs; NAME=DIR names a row",
+    )
+    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie): the paper's six metrics of that task")
     p.add_argument("--protocol", default="paper", help="whose definitions: paper (default), cddfuse or mefb")
-    p.add_argument("--metrics", nargs="+", metavar="M",
-                   help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF")  # fmt: skip
+    p.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="M",
+        help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF",
+    )
     p.add_argument("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
     p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
-    p.add_argument("--range", choices=["minmax", "clip"], default="minmax",
-                   help="of what --ckpt fuses: minmax (default) as the paper, or clip")  # fmt: skip
-    p.add_argument("--compare-paper", metavar="TABLE",
-                   help='put the paper\'s row beside ours, such as "Table 3 Lytro"')  # fmt: skip
+    p.add_argument(
+        "--range",
+        choices=["minmax", "clip"],
+        default="minmax",
+        help="of what --ckpt fuses: minmax (default) as the paper, or clip",
+    )
+    p.add_argument("--compare-paper", metavar="TABLE", help='put the paper\'s row beside ours, such as "Table 3 Lytro"')
     return p
 
 
@@ -71,8 +93,10 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
     told = ", ".join(f"{counts[part]} {part or 'of no part'}" for part in (*SPLITS, None) if part in counts)
     if split is None:
         if len(counts) > 1:
-            print(printable(f"note: {found.source} has {told} pairs; all are scored (--split takes one part)"),
-                  file=sys.stderr)  # fmt: skip
+            print(
+                printable(f"note: {found.source} has {told} pairs; all are scored (--split takes one part)"),
+                file=sys.stderr,
+            )
         return list(found.pairs)
     if split not in counts:
         raise InputError(f"--split {split}: {found.source} has no such pairs, but {told}")
@@ -89,7 +113,7 @@ def load_methods(arguments, pairs) -> list[Method]:
         if kind == "DIR":
             methods[i] = folder_method(names[i], path, pairs)
     if "CKPT" in kinds:
-        from refusion_jax.compiling import enable_cache
+        from refusion_jax.runtime.compiling import enable_cache
 
         enable_cache()
     for i, (kind, (_, path)) in enumerate(zip(kinds, given, strict=True)):
@@ -107,7 +131,7 @@ def run(arguments) -> int:
     chosen = protocol_metrics(arguments.protocol, names)
     table = load_table(arguments.compare_paper) if arguments.compare_paper else None
     if table is not None:
-        reports.shared_metrics(chosen, table)
+        tables.shared_metrics(chosen, table)
     folder = Path(arguments.data)
     found = discover(folder, task).require()
     pairs = chosen_pairs(found, arguments.split)
@@ -123,28 +147,31 @@ def run(arguments) -> int:
 
     own_name = folder.resolve().name if folder.is_dir() else folder.stem
     out = Path(arguments.out) if arguments.out else Path("results") / (own_name or "data")
-    for name in (reports.SUMMARY, reports.MARKDOWN, reports.LATEX):
+    for name in (tables.SUMMARY, tables.MARKDOWN, tables.LATEX):
         # Of an earlier run: should this one fail, its rows must not lie beside another's summary.
         (out / name).unlink(missing_ok=True)
 
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(
-        total=len(methods) * len(pairs), unit="pair", mininterval=interval, delay=1, dynamic_ncols=True
-    ) as bar:
+    with tqdm(total=len(methods) * len(pairs), unit="pair", mininterval=interval, delay=1, dynamic_ncols=True) as bar:
 
         def progress(method: str, pair: str) -> None:
             bar.set_description_str(method, refresh=False)
             bar.update()
 
         evaluation = evaluate(
-            data, methods, arguments.protocol, [m.name for m in chosen],
-            table=out / reports.PER_IMAGE, workers=arguments.workers, progress=progress,
-        )  # fmt: skip
-    print(reports.as_text(evaluation, table))
-    written = reports.write_reports(out, evaluation, table)
-    print("wrote " + ", ".join(str(path) for path in [out / reports.PER_IMAGE, *written]))
+            data,
+            methods,
+            arguments.protocol,
+            [m.name for m in chosen],
+            table=out / tables.PER_IMAGE,
+            workers=arguments.workers,
+            progress=progress,
+        )
+    print(tables.as_text(evaluation, table))
+    written = tables.write_reports(out, evaluation, table)
+    print("wrote " + ", ".join(str(path) for path in [out / tables.PER_IMAGE, *written]))
     return 0
 
 

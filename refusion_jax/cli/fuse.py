@@ -19,7 +19,7 @@ from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, supports_16_bits, write_image
 from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.resizing import to_one_size
-from refusion_jax.naming import task_name
+from refusion_jax.tasks import task_name
 from refusion_jax.weights.pretrained import pretrained
 
 
@@ -48,43 +48,96 @@ def parser() -> argparse.ArgumentParser:
         "first).",
     )
     g = p.add_argument_group("what to fuse")
-    g.add_argument("--pair", nargs=2, action="append", metavar=("A", "B"),
-                   help="two pictures, or two folders with equal file names; may be given several times")  # fmt: skip
+    g.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        metavar=("A", "B"),
+        help="two pictures, or two folders with equal file names; may be given several times",
+    )
     g.add_argument("--data", metavar="DIR", help="a folder of pairs in any known layout, or a manifest of pairs")
-    g.add_argument("--stack", nargs="+", action="append", metavar="IMG", help="two or more frames of one scene, or a "
-                   "folder of them: an exposure bracket (meie) or a focus stack (mfif); may be given several "
-                   "times")  # fmt: skip
+    g.add_argument(
+        "--stack",
+        nargs="+",
+        action="append",
+        metavar="IMG",
+        help="two or more frames of one scene, or a "
+        "folder of them: an exposure bracket (meie) or a focus stack (mfif); may be given several "
+        "times",
+    )
     g = p.add_argument_group("with what")
-    g.add_argument("--ckpt", metavar="CKPT", help="run directory, a checkpoint inside one, a .safetensors or a "
-                   "released .pth file; may be left out where the package has weights for --task")  # fmt: skip
+    g.add_argument(
+        "--ckpt",
+        metavar="CKPT",
+        help="run directory, a checkpoint inside one, a .safetensors or a "
+        "released .pth file; may be left out where the package has weights for --task",
+    )
     g.add_argument("--task", help="ivif, mif, mfif or meie, where the checkpoint does not know or is left out")
     g = p.add_argument_group("results")
-    g.add_argument("--out", metavar="FILE_OR_DIR", default="fused",
-                   help="a picture's name (one result only) or a folder (default: fused)")  # fmt: skip
+    g.add_argument(
+        "--out",
+        metavar="FILE_OR_DIR",
+        default="fused",
+        help="a picture's name (one result only) or a folder (default: fused)",
+    )
     g.add_argument("--format", choices=[e[1:] for e in WRITABLE_FORMATS], help="of pictures in a folder (default: png)")
-    g.add_argument("--depth", type=int, choices=[8, 16], help="bits of the result (default: 16 when a source has 16 "
-                   "and the format holds them, else 8)")  # fmt: skip
+    g.add_argument(
+        "--depth",
+        type=int,
+        choices=[8, 16],
+        help="bits of the result (default: 16 when a source has 16 and the format holds them, else 8)",
+    )
     g.add_argument("--quality", type=quality, default=95, help="of JPEG and WebP, 1 to 100 (default: 95)")
-    g.add_argument("--metadata-from", choices=["a", "b", "none"], default="b", help="which source's EXIF and colour "
-                   "profile the result gets: of a stack, the first's or the last's (default: b)")  # fmt: skip
-    g.add_argument("--range", choices=["minmax", "clip"], default="minmax",
-                   help="minmax (default) stretches to the full range as the paper does; clip does not")  # fmt: skip
+    g.add_argument(
+        "--metadata-from",
+        choices=["a", "b", "none"],
+        default="b",
+        help="which source's EXIF and colour "
+        "profile the result gets: of a stack, the first's or the last's (default: b)",
+    )
+    g.add_argument(
+        "--range",
+        choices=["minmax", "clip"],
+        default="minmax",
+        help="minmax (default) stretches to the full range as the paper does; clip does not",
+    )
     g.add_argument("--gray", action="store_true", help="write the fused luma alone, without colour")
-    g.add_argument("--chroma", choices=["soft", "vivid"], default="soft", help="where both sources have colour: near "
-                   "their mean (soft, default), or the more colourful one wins (vivid)")  # fmt: skip
-    g.add_argument("--maps", action="store_true", help="also write P's weights as NAME_w.png and NAME_v.png: "
-                   "blue, the loss follows B; white, both alike; red, A")  # fmt: skip
+    g.add_argument(
+        "--chroma",
+        choices=["soft", "vivid"],
+        default="soft",
+        help="where both sources have colour: near their mean (soft, default), or the more colourful one wins (vivid)",
+    )
+    g.add_argument(
+        "--maps",
+        action="store_true",
+        help="also write P's weights as NAME_w.png and NAME_v.png: blue, the loss follows B; white, both alike; red, A",
+    )
     g.add_argument("--report", metavar="FILE.html", help="also one page to compare sources and results on")
     g.add_argument("--skip-existing", action="store_true", help="leave out what has been fused already")
-    g.add_argument("--max-memory", type=memory, metavar="SIZE", help="what a fusion may take, such as 2G or 800M "
-                   "(default: half of the free memory, 3G at most); with less a large one takes longer")  # fmt: skip
+    g.add_argument(
+        "--max-memory",
+        type=memory,
+        metavar="SIZE",
+        help="what a fusion may take, such as 2G or 800M "
+        "(default: half of the free memory, 3G at most); with less a large one takes longer",
+    )
     g = p.add_argument_group("pictures that do not lie on each other")
-    g.add_argument("--resize", choices=["a", "b"], help="bring both to the size of A or of B first (of a stack: of the "
-                   "first or the last frame)")  # fmt: skip
-    g.add_argument("--align", choices=["translation", "euclidean", "affine", "homography"],
-                   help="register B to A first (needs OpenCV: the extra photo)")  # fmt: skip
-    g.add_argument("--align-frame", choices=["overlap", "full"], help="fuse what both show (default), or all of A: "
-                   "where B shows nothing the result shows A")  # fmt: skip
+    g.add_argument(
+        "--resize",
+        choices=["a", "b"],
+        help="bring both to the size of A or of B first (of a stack: of the first or the last frame)",
+    )
+    g.add_argument(
+        "--align",
+        choices=["translation", "euclidean", "affine", "homography"],
+        help="register B to A first (needs OpenCV: the extra photo)",
+    )
+    g.add_argument(
+        "--align-frame",
+        choices=["overlap", "full"],
+        help="fuse what both show (default), or all of A: where B shows nothing the result shows A",
+    )
     g.add_argument("--save-transform", metavar="FILE.json", help="write what --align found (one pair)")
     g.add_argument("--transform", metavar="FILE.json", help="align every pair with a saved transform")
     g.add_argument("--no-check", action="store_true", help="no warning when a pair looks shifted")
@@ -151,8 +204,8 @@ def checkpoint_of(arguments, task: str | None) -> Path:
 
 def load_model(checkpoint: Path, task: str | None, max_memory: int | None = None):
     """The model, of `task` if the checkpoint does not know its own. InputError when the two disagree."""
-    from refusion_jax.compiling import enable_cache
-    from refusion_jax.inference import load
+    from refusion_jax.fusing.model import load
+    from refusion_jax.runtime.compiling import enable_cache
 
     enable_cache()
     model = load(checkpoint)
@@ -213,7 +266,7 @@ def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> lis
     images, names = [picture.pixels for picture in pictures], [path.name for path in job.sources]
     images = to_one_size(images, arguments.resize)
     if job.stack:
-        from refusion_jax.stacks import distinct
+        from refusion_jax.fusing.stacks import distinct
 
         kept = distinct(images)
         images, names = [images[i] for i in kept], [names[i] for i in kept]
@@ -243,8 +296,9 @@ def run(arguments) -> int:
     if arguments.stack and task not in (None, "meie", "mfif"):
         raise InputError(f"--stack is for the tasks meie and mfif, got {task}")
     out = Path(arguments.out)
-    jobs = plan_jobs(sources_of(arguments, task), out, f".{arguments.format}" if arguments.format else None,
-                     arguments.maps)  # fmt: skip
+    jobs = plan_jobs(
+        sources_of(arguments, task), out, f".{arguments.format}" if arguments.format else None, arguments.maps
+    )
     if arguments.depth == 16 and not supports_16_bits(jobs[0].fused):
         raise InputError(f"--depth 16 cannot be written to {jobs[0].fused.suffix}; use png or tif")
     if arguments.save_transform and len(jobs) > 1:
@@ -274,8 +328,10 @@ def run(arguments) -> int:
     if arguments.maps and "P" not in model.params:
         raise InputError(f"--maps needs the loss proposal network P, which {checkpoint} does not have")
     if arguments.stack and model.task not in ("meie", "mfif"):
-        raise InputError(f"--stack is for the tasks meie and mfif; {checkpoint} is for "
-                         f"{model.task or 'a task it does not tell: add --task'}")  # fmt: skip
+        raise InputError(
+            f"--stack is for the tasks meie and mfif; {checkpoint} is for "
+            f"{model.task or 'a task it does not tell: add --task'}"
+        )
     make_folders([job.fused for job in waiting])
     report = None
     if arguments.report:
@@ -284,8 +340,9 @@ def run(arguments) -> int:
         names = {"ivif": ("infrared", "visible"), "mif": ("functional or CT", "MRI"), "mfif": ("near", "far")}
         sources = names.get(model.task, ("source A", "source B")) if not arguments.stack else ("first", "last")
         report = FusionReport(Path(arguments.report), f"Fused pictures: {out.name}", sources=sources)
-    failed = fuse_all(waiting, len(jobs) == 1, lambda job, notes: fuse_job(job, model, arguments, transform, report,
-                                                                           notes))  # fmt: skip
+    failed = fuse_all(
+        waiting, len(jobs) == 1, lambda job, notes: fuse_job(job, model, arguments, transform, report, notes)
+    )
     if report is not None and failed < len(waiting):
         print(printable(f"wrote {report.close()}"))
     if failed:

@@ -61,7 +61,7 @@ def fused_picture(model, images: Sequence[np.ndarray], bits: int, stack: bool = 
     whole = bits == 8 and all(image.dtype == np.uint8 for image in images)
     given = list(images) if whole else [floats(image) for image in images]
     if stack:
-        from refusion_jax.stacks import fuse_stack
+        from refusion_jax.fusing.stacks import fuse_stack
 
         fused = fuse_stack(model, given, **how)
     else:
@@ -75,9 +75,7 @@ def tiles_bar(size: tuple[int, int]) -> Iterator[Callable[[int, int], None]]:
     """A progress bar over the tiles of a picture that takes long, as the function to call; removed at the end."""
     from tqdm import tqdm
 
-    with tqdm(
-        disable=size[0] * size[1] < LONG, desc=f"{size[1]}x{size[0]}", unit="tile", leave=False, delay=1
-    ) as bar:
+    with tqdm(disable=size[0] * size[1] < LONG, desc=f"{size[1]}x{size[0]}", unit="tile", leave=False, delay=1) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -35,9 +35,7 @@ class Job:
         return (self.fused, *self.maps)
 
 
-def plan_jobs(
-    sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False
-) -> list[Job]:
+def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False) -> list[Job]:
     """The jobs of sets of sources, in order.
 
     out: a picture's name (for one set) or a folder. extension: of the pictures in a folder, with its dot (default

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refusion_jax.cli.common import printable, run_command
 from refusion_jax.errors import InputError
-from refusion_jax.memory import restart_with_tuned_malloc
+from refusion_jax.runtime.memory import restart_with_tuned_malloc
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,24 +17,46 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
     )
-    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); may be left out with --resume, and "
-                   "where the names in --data tell it")  # fmt: skip
-    p.add_argument("--data", metavar="DIR", help="folder of pairs in any known layout, or a manifest of pairs (.csv); "
-                   "without it the built-in scenes are used")  # fmt: skip
-    p.add_argument("--init", metavar="CKPT", help="start from these weights: a run, a checkpoint, a .safetensors or "
-                   ".pth file, or a task's name for those of the package")  # fmt: skip
+    p.add_argument(
+        "--task",
+        help="ivif, mif, mfif or meie (meif means meie); may be left out with --resume, and "
+        "where the names in --data tell it",
+    )
+    p.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of pairs in any known layout, or a manifest of pairs (.csv); "
+        "without it the built-in scenes are used",
+    )
+    p.add_argument(
+        "--init",
+        metavar="CKPT",
+        help="start from these weights: a run, a checkpoint, a .safetensors or "
+        ".pth file, or a task's name for those of the package",
+    )
     p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
-    p.add_argument("--preset", default=None, help="paper (default): the full recipe; quick: minutes on two CPU cores; "
-                   "tuned: the settings of the package's weights, in the paper's lengths")  # fmt: skip
-    p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value",
-                   help="change one setting; may be given several times")  # fmt: skip
+    p.add_argument(
+        "--preset",
+        default=None,
+        help="paper (default): the full recipe; quick: minutes on two CPU cores; "
+        "tuned: the settings of the package's weights, in the paper's lengths",
+    )
+    p.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="change one setting; may be given several times",
+    )
     p.add_argument("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
     p.add_argument("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     several = p.add_argument_group(
-        "several processes", "Each uses the devices of its machine; all need the same options and files, and one --out "
-        "that all can write to. Under SLURM or Open MPI --distributed is enough."
-    )  # fmt: skip
+        "several processes",
+        "Each uses the devices of its machine; all need the same options and files, and one --out "
+        "that all can write to. Under SLURM or Open MPI --distributed is enough.",
+    )
     several.add_argument("--distributed", action="store_true", help="this is one of several processes of one training")
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
     several.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
@@ -43,8 +65,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 # What may differ between a run and its continuation: how long, how fast, and what is written; not what is trained.
-MAY_CHANGE = ("train.epochs", "train.lr_", "log.", "validation.", "checkpoint.", "data.cache_mib", "data.dir",
-              "train.devices", "train.steps_per_dispatch")  # fmt: skip
+MAY_CHANGE = (
+    "train.epochs",
+    "train.lr_",
+    "log.",
+    "validation.",
+    "checkpoint.",
+    "data.cache_mib",
+    "data.dir",
+    "train.devices",
+    "train.steps_per_dispatch",
+)
 
 
 def resumed_config(run: Path, arguments):
@@ -86,14 +117,18 @@ def with_absolute_data(config):
 
 def load_data(config):
     """The training data a configuration names."""
-    from refusion_jax.data import sources
+    from refusion_jax.training import sources
 
     data = config.data
     if data.dir:
         return sources.from_folder(
-            Path(data.dir), config.task, crop=data.crop, validation_every=data.validation_every,
-            exclude=data.exclude, cache_mib=data.cache_mib,
-        )  # fmt: skip
+            Path(data.dir),
+            config.task,
+            crop=data.crop,
+            validation_every=data.validation_every,
+            exclude=data.exclude,
+            cache_mib=data.cache_mib,
+        )
     return sources.built_in(
         config.task, config.seed, data.scenes, data.scene_size, crop=data.crop, validation_every=data.validation_every
     )
@@ -163,7 +198,7 @@ def run(arguments) -> int:
     out, going_on, config = processes.together(lambda: settle(arguments))
     data = processes.together(lambda: load_data(config))
     from refusion_jax import config as configuration
-    from refusion_jax.compiling import enable_cache
+    from refusion_jax.runtime.compiling import enable_cache
     from refusion_jax.training import devices, loop, warm_start
 
     processes.require_same("settings or pairs", f"{configuration.to_toml(config)}{data.fingerprint}{out.resolve()}")
@@ -194,8 +229,9 @@ def say(outcome, out: Path) -> None:
         print(printable(f"done: {outcome.step} steps in {out}"))
         print(printable(f"fuse with: python fuse.py --ckpt {quoted} --pair A B"))
     else:
-        print(printable(f"stopped by {outcome.reason} after step {outcome.step}; "
-                        f"continue with --resume --out {quoted}"))  # fmt: skip
+        print(
+            printable(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}")
+        )
 
 
 def note(config, data, out: Path) -> None:

@@ -67,19 +67,35 @@ _ROLES = {
 
 # Data sets by a name that stands in their path, and the task of each.
 DATASETS = {
-    "MSRS": "ivif", "RoadScene": "ivif", "LLVIP": "ivif", "M3FD": "ivif", "TNO": "ivif", "VIFB": "ivif",
-    "AANLIB": "mif", "Harvard": "mif",
-    "Lytro": "mfif", "MFIFB": "mfif", "MFFW": "mfif", "MFI-WHU": "mfif", "Real-MFF": "mfif", "RealMFF": "mfif",
-    "MEFB": "meie", "SICE": "meie",
-}  # fmt: skip
+    "MSRS": "ivif",
+    "RoadScene": "ivif",
+    "LLVIP": "ivif",
+    "M3FD": "ivif",
+    "TNO": "ivif",
+    "VIFB": "ivif",
+    "AANLIB": "mif",
+    "Harvard": "mif",
+    "Lytro": "mfif",
+    "MFIFB": "mfif",
+    "MFFW": "mfif",
+    "MFI-WHU": "mfif",
+    "Real-MFF": "mfif",
+    "RealMFF": "mfif",
+    "MEFB": "meie",
+    "SICE": "meie",
+}
 _TASK_FOLDERS = {"ivif": "ivif", "mif": "mif", "mfif": "mfif", "meie": "meie", "meif": "meie"}
 _SICE_FOLDER = re.compile(r"dataset_?part_?\d+")
 
 _PARTS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 # What lies beside the sources without being one.
 _ASIDE = frozenset(
     "label labels mask masks annotation annotations segmentation segmentationlabels segmentationvisualize gt"
@@ -114,7 +130,7 @@ def role(name: str) -> tuple[str, int] | None:
 
 
 def split_named(name: str) -> str | None:
-    """"train", "validation" or "test" if a folder is called so."""
+    """ "train", "validation" or "test" if a folder is called so."""
     return _PARTS.get(name.casefold())
 
 

@@ -26,7 +26,7 @@ from refusion_jax.data.discovery import Discovery, Group
 from refusion_jax.data.pair import SPLITS, Pair, natural_key
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
-from refusion_jax.naming import TASK_ALIASES, TASKS
+from refusion_jax.tasks import TASK_ALIASES, TASKS
 
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
 _TITLE = "refusion_jax pairs"
@@ -75,9 +75,7 @@ def file_hash(path: Path) -> str:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def write(
-    path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashes: dict[str, tuple[str, str]]
-) -> str:
+def write(path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashes: dict[str, tuple[str, str]]) -> str:
     """Writes the pairs, whole or not at all; returns the hash of the list. An existing file is not overwritten.
 
     root: the folder that the paths will be relative to, best the one that was searched. hashes: as in Manifest.
@@ -255,7 +253,7 @@ def _path_in(text: str, where: str) -> Path:
     if os.name != "nt" and (re.match("[A-Za-z]:", text) or text.startswith("//")):
         raise InputError(
             f"{where}: '{text}' is a path of a Windows machine; make it relative, or give the folder of the files:"
-            " python -m refusion_jax.data MANIFEST --root DIR --manifest NEW.csv"
+            " python -m refusion_jax data MANIFEST --root DIR --manifest NEW.csv"
         )
     if "\0" in text:
         raise InputError(f"{where}: has a NUL character; expected a path")
@@ -328,5 +326,5 @@ def _missing_files(path: Path, root: Path, pairs: list[Pair]) -> list[str]:
     names = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return [
         f"{path}: {len(missing)} of its {2 * len(pairs)} files are missing: {names}; if they lie in another folder than"
-        f" {root}, write a list for that one: python -m refusion_jax.data {path} --root DIR --manifest NEW.csv"
+        f" {root}, write a list for that one: python -m refusion_jax data {path} --root DIR --manifest NEW.csv"
     ]

@@ -14,12 +14,22 @@ from refusion_jax.data.pair import Pair, hold_out, natural_key, split_validation
 from refusion_jax.data.search import search
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import image_size
-from refusion_jax.naming import TASKS
+from refusion_jax.tasks import TASKS
 
 __all__ = [
-    "Discovery", "Pair", "check_sizes", "darker_first", "discover", "find_pairs", "hold_out", "natural_key",
-    "pair_from_files", "pairs_from_arguments", "recognise_task", "split_validation",
-]  # fmt: skip
+    "Discovery",
+    "Pair",
+    "check_sizes",
+    "darker_first",
+    "discover",
+    "find_pairs",
+    "hold_out",
+    "natural_key",
+    "pair_from_files",
+    "pairs_from_arguments",
+    "recognise_task",
+    "split_validation",
+]
 
 
 def discover(

@@ -40,9 +40,7 @@ def scene_files(listing: Listing) -> SceneFiles | None:
             if earlier != name:
                 clashes.setdefault(affix.kind, []).append((earlier, name))
     order = [*(sides.task for sides in layouts.MEANINGS), "letters", "numbers"]
-    scenes = [
-        _of_kind(listing, kind, by_kind[kind], clashes.get(kind, [])) for kind in order if kind in by_kind
-    ]
+    scenes = [_of_kind(listing, kind, by_kind[kind], clashes.get(kind, [])) for kind in order if kind in by_kind]
     complete = [scene for scene in scenes if scene.pairs]
     return next(iter(complete or [scene for scene in scenes if scene.alone]), None)
 

@@ -8,17 +8,7 @@ from pathlib import Path
 from refusion_jax.data import exposures, layouts
 from refusion_jax.data.discovery import Discovery, Group
 from refusion_jax.data.layouts import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
-from refusion_jax.data.listing import (
-    MAX_DEPTH,
-    Found,
-    Listing,
-    Tree,
-    Unpaired,
-    folded_stems,
-    match,
-    same_stem,
-    stem_of,
-)
+from refusion_jax.data.listing import MAX_DEPTH, Found, Listing, Tree, Unpaired, folded_stems, match, same_stem, stem_of
 from refusion_jax.data.pair import Pair, natural_key
 from refusion_jax.data.scene_files import SceneFiles, numbered_bracket, scene_files
 from refusion_jax.data.siblings import Siblings, known_siblings, other_siblings
@@ -120,17 +110,13 @@ class _Walk:
             return False
         folder = listing.folder
         self.errors += [same_stem(folder / one, folder / other) for one, other in scene.clashes]
-        self.unpaired += [
-            Unpaired(folder / name, f"there is no {missing} beside it") for name, missing in scene.alone
-        ]
+        self.unpaired += [Unpaired(folder / name, f"there is no {missing} beside it") for name, missing in scene.alone]
         if len(scene.pairs) == 1 and prefix:
             # A folder with one pair is a scene and gives its name; with several, each pair has its own.
             names = [prefix]
         else:
             names = [(*prefix, name) for name in scene.pairs]
-        found = [
-            Found(name, folder / a, folder / b) for name, (a, b) in zip(names, scene.pairs.values(), strict=True)
-        ]
+        found = [Found(name, folder / a, folder / b) for name, (a, b) in zip(names, scene.pairs.values(), strict=True)]
         if found:
             self._add(found, self._scene_key(scene, prefix, found), *layouts.labels(scene.kind))
         return True

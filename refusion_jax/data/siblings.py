@@ -29,8 +29,9 @@ def known_siblings(folder: Path, below: list[Listing], task: str | None) -> Sibl
     for one in below:
         by_name.setdefault(layouts.normalise(one.folder.name), []).append(one)
     for sides in layouts.tables(task):
-        first, second = ([one for name in names for one in by_name.get(name, ())] for names in
-                         (sides.first, sides.second))  # fmt: skip
+        first, second = (
+            [one for name in names for one in by_name.get(name, ())] for names in (sides.first, sides.second)
+        )
         if not first or not second:
             continue
         resolutions = {layouts.normalise(one.folder.name): one for one in second}
@@ -38,9 +39,7 @@ def known_siblings(folder: Path, below: list[Listing], task: str | None) -> Sibl
             second.remove(resolutions["crophrvisible"])  # RoadScene: the infrared has the size of the other
         if len(first) > 1 or len(second) > 1:
             names = ", ".join(one.folder.name for one in first + second)
-            raise InputError(
-                f"{folder}: more than two folders of sources ({names}); give a folder with just two"
-            )
+            raise InputError(f"{folder}: more than two folders of sources ({names}); give a folder with just two")
         a, b = first[0], second[0]
         # Two scenes may happen to be called so.
         if _has_pairs(a) and _has_pairs(b) and not folded_stems(a) & folded_stems(b):
@@ -55,9 +54,10 @@ def other_siblings(folder: Path, below: list[Listing]) -> Siblings | None:
     Raises InputError for more than two.
     """
     below = [
-        one for one in below
+        one
+        for one in below
         if one.images and not layouts.is_aside(one.folder.name) and not layouts.split_named(one.folder.name)
-    ]  # fmt: skip
+    ]
     stems = [folded_stems(one) for one in below]
     if not _any_shared(stems):
         return None

@@ -3,18 +3,11 @@
 - `evaluate` scores methods (folders of fused images, or checkpoints that fuse) on a list of pairs, file by
   file;
 - `validation_scores` scores a fusing function on arrays in memory;
-- `methods` says what a method is and finds its fused images, `reports` writes the tables.
+- `methods` says what a method is and finds its fused images, `tables` writes the tables.
 """
 
 from refusion_jax.evaluation.methods import Method, checkpoint_method, find_fused, folder_method
-from refusion_jax.evaluation.scoring import (
-    Data,
-    Evaluation,
-    Result,
-    describe_data,
-    evaluate,
-    validation_scores,
-)
+from refusion_jax.evaluation.scoring import Data, Evaluation, Result, describe_data, evaluate, validation_scores
 
 __all__ = [
     "Data",

@@ -42,18 +42,16 @@ def checkpoint_method(name: str, path: str | Path, value_range: str = "minmax") 
     Of a run directory the newest checkpoint is taken and named. Imports JAX. Raises InputError for what is no
     checkpoint.
     """
-    from refusion_jax import inference
+    from refusion_jax.fusing import model as inference
 
     exact = path = find_checkpoint(path)
     if path.is_dir():
-        from refusion_jax import checkpoints
+        from refusion_jax.training import checkpoints
 
         # The run may go on training: its name alone would not tell which checkpoint was scored.
         exact = path if checkpoints.is_checkpoint(path) else checkpoints.newest(path) or path
     model = inference.load(exact)
-    return Method(
-        name, checkpoint=str(exact), fuse=partial(model.fuse_luma, range=value_range), task=model.task
-    )
+    return Method(name, checkpoint=str(exact), fuse=partial(model.fuse_luma, range=value_range), task=model.task)
 
 
 def folder_method(name: str, folder: Path, pairs: Sequence[Pair]) -> Method:

@@ -134,9 +134,7 @@ def validation_scores(
     """
     rows = [score(a, b, fuse_luma(a, b), protocol, metrics) for a, b in pairs_of_luma]
     if not rows:
-        raise InputError(
-            "expected at least one validation pair to score, got none; hold some out or do not score"
-        )
+        raise InputError("expected at least one validation pair to score, got none; hold some out or do not score")
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 

@@ -119,9 +119,11 @@ def read_transform(path: Path) -> Transform:
         sizes = [tuple(int(n) for n in content[key]) for key in ("size_a", "size_b")]
         motion = content["motion"]
         fine = (
-            matrix.shape == (3, 3) and np.isfinite(matrix).all() and motion in MOTIONS
+            matrix.shape == (3, 3)
+            and np.isfinite(matrix).all()
+            and motion in MOTIONS
             and all(len(size) == 2 and min(size) > 0 for size in sizes)
-        )  # fmt: skip
+        )
     except OSError as error:
         raise InputError(f"cannot read the transform {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -192,14 +194,16 @@ def _refine(cv2, a: tuple[np.ndarray, int], b: tuple[np.ndarray, int], matrix: n
     # Pixel centres: x of the small copy lies at factor * x + (factor - 1) / 2 of the whole picture.
     up = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]], np.float64)
     small = np.linalg.inv(up) @ matrix @ up
-    kind = {"translation": cv2.MOTION_TRANSLATION, "euclidean": cv2.MOTION_EUCLIDEAN,
-            "affine": cv2.MOTION_AFFINE, "homography": cv2.MOTION_HOMOGRAPHY}[motion]  # fmt: skip
+    kind = {
+        "translation": cv2.MOTION_TRANSLATION,
+        "euclidean": cv2.MOTION_EUCLIDEAN,
+        "affine": cv2.MOTION_AFFINE,
+        "homography": cv2.MOTION_HOMOGRAPHY,
+    }[motion]
     rows = 3 if motion == "homography" else 2
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
     try:
-        correlation, found = cv2.findTransformECC(
-            a[0], b[0], small[:rows].astype(np.float32), kind, criteria, None, 3
-        )
+        correlation, found = cv2.findTransformECC(a[0], b[0], small[:rows].astype(np.float32), kind, criteria, None, 3)
     except cv2.error:
         return 0.0, matrix  # not converged; a finer level may
     if not np.isfinite(found).all():

@@ -19,11 +19,29 @@ BLOCK_PREFIX = b"Exif\0\0"
 
 # What is carried over of the first directory: what describes the picture and who made it. In a TIFF the same
 # directory also tells how the pixels are stored, and programs keep layers, offsets and previews there.
-_KEPT = frozenset({
-    Base.DocumentName, Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution,
-    Base.ResolutionUnit, Base.Software, Base.DateTime, Base.Artist, Base.HostComputer, Base.Rating, Base.RatingPercent,
-    Base.Copyright, Base.XPTitle, Base.XPComment, Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
-})  # fmt: skip
+_KEPT = frozenset(
+    {
+        Base.DocumentName,
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.Copyright,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+    }
+)
 # Descriptions in which ImageJ and tifffile note the layout of the pixels: other readers believe them.
 _LAYOUT_NOTES = (b"ImageJ=", b'{"shape"')
 # Not carried over of the camera's directory. A maker note holds previews, and offsets into the file that it came

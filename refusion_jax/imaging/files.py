@@ -19,9 +19,7 @@ from refusion_jax.imaging.opening import Source, one_line, opened, reason
 from refusion_jax.imaging.pixels import to_depth as to_depth  # part of what this module offers
 
 # Extensions that count as images when a folder is searched.
-READABLE_EXTENSIONS = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
-)
+READABLE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"})
 WRITABLE_FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -109,9 +107,7 @@ def write_image(
         raise InputError(f"{path}: cannot write an image as '{path.suffix}'; use one of {known}")
     array = np.asarray(array)
     if array.dtype not in (np.uint8, np.uint16) or not (array.ndim == 2 or array.ndim == 3 and array.shape[2] == 3):
-        raise InputError(
-            f"{path}: expected a uint8 or uint16 array (H,W) or (H,W,3), got {array.dtype} {array.shape}"
-        )
+        raise InputError(f"{path}: expected a uint8 or uint16 array (H,W) or (H,W,3), got {array.dtype} {array.shape}")
     if array.size == 0:
         raise InputError(f"{path}: the image to write is empty, shape {array.shape}")
     if array.dtype == np.uint16 and not supports_16_bits(path):
@@ -124,9 +120,7 @@ def write_image(
     except MemoryError as error:
         raise InputError(f"{path}: not enough memory to encode {array.shape} as {image_format}") from error
     except (OSError, ValueError, KeyError) as error:  # too large for the format, or no such encoder
-        raise InputError(
-            f"{path}: cannot encode {array.shape} as {image_format}: {one_line(error)}"
-        ) from error
+        raise InputError(f"{path}: cannot encode {array.shape} as {image_format}: {one_line(error)}") from error
     _write_parts(path, parts)
     return path
 
@@ -168,9 +162,7 @@ def _write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -
         raise
 
 
-def _encoded(
-    array: np.ndarray, image_format: str, quality: int, metadata: Metadata
-) -> tuple[bytes | memoryview, ...]:
+def _encoded(array: np.ndarray, image_format: str, quality: int, metadata: Metadata) -> tuple[bytes | memoryview, ...]:
     """The file's bytes, in parts: a large picture is not copied once more only to be joined."""
     if image_format == "TIFF":
         return tiff.encode(array, metadata)

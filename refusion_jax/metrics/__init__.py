@@ -13,14 +13,7 @@
 from refusion_jax.metrics.agreement import correlation_coefficient, mse, mutual_information, psnr, qncie, scd
 from refusion_jax.metrics.levels import as_levels
 from refusion_jax.metrics.perception import qcb, vif, vifp_sum
-from refusion_jax.metrics.protocols import (
-    PAPER_METRICS,
-    PROTOCOLS,
-    TASK_METRICS,
-    Metric,
-    protocol_metrics,
-    score,
-)
+from refusion_jax.metrics.protocols import PAPER_METRICS, PROTOCOLS, TASK_METRICS, Metric, protocol_metrics, score
 from refusion_jax.metrics.statistics import (
     average_gradient,
     average_gradient_mefb,

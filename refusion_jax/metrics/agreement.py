@@ -9,9 +9,7 @@ from refusion_jax.metrics.statistics import entropy_of_counts
 _LEVELS = 256
 
 
-def mutual_information(
-    source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray, unit: str = "bits"
-) -> float:
+def mutual_information(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray, unit: str = "bits") -> float:
     """MI: mutual information of the fused image with source a plus that with source b, joint histograms of
     256^2.
 

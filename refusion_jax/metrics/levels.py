@@ -29,27 +29,20 @@ def as_levels(image: np.ndarray, name: str = "image") -> np.ndarray:
             "reduce colour with refusion_jax.imaging.color.to_luma first"
         )
     if image.size == 0:
-        raise InputError(
-            f"{name}: expected at least one pixel, got shape {image.shape}; check the crop or the file"
-        )
+        raise InputError(f"{name}: expected at least one pixel, got shape {image.shape}; check the crop or the file")
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
         return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype not in (np.float16, np.float32, np.float64):
-        raise InputError(
-            f"{name}: expected uint8, uint16 or float in [0, 1], got {image.dtype}; convert it first"
-        )
+        raise InputError(f"{name}: expected uint8, uint16 or float in [0, 1], got {image.dtype}; convert it first")
     if not np.isfinite(image).all():
         bad = int(image.size - np.isfinite(image).sum())
-        raise InputError(
-            f"{name}: expected finite values, got {bad} NaN or infinite pixels; find where they arise"
-        )
+        raise InputError(f"{name}: expected finite values, got {bad} NaN or infinite pixels; find where they arise")
     low, high = float(image.min()), float(image.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise InputError(
-            f"{name}: expected floats in [0, 1], got {low:g} to {high:g}; divide by the peak, or pass "
-            "uint8 or uint16"
+            f"{name}: expected floats in [0, 1], got {low:g} to {high:g}; divide by the peak, or pass uint8 or uint16"
         )
     # float16 has 11 bits and would lose levels in the product.
     wide = image.astype(np.float32) if image.dtype == np.float16 else image
@@ -58,19 +51,13 @@ def as_levels(image: np.ndarray, name: str = "image") -> np.ndarray:
 
 def triplet(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> tuple[np.ndarray, ...]:
     """The three images as uint8 levels. Raises InputError as `as_levels` does, and for unequal sizes."""
-    images = (
-        as_levels(source_a, "source a"),
-        as_levels(source_b, "source b"),
-        as_levels(fused, "fused image"),
-    )
+    images = (as_levels(source_a, "source a"), as_levels(source_b, "source b"), as_levels(fused, "fused image"))
     if len({image.shape for image in images}) > 1:
         sizes = ", ".join(
             f"{name} {image.shape[1]}x{image.shape[0]}"
             for name, image in zip(("source a", "source b", "fused image"), images, strict=True)
         )
-        raise InputError(
-            f"expected three images of one size, got {sizes} (width x height); register or resize first"
-        )
+        raise InputError(f"expected three images of one size, got {sizes} (width x height); register or resize first")
     return images
 
 

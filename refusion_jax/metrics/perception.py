@@ -193,9 +193,7 @@ def _contrast_sensitivity(shape: tuple[int, int]) -> np.ndarray:
     return np.exp(-radius2 / 15.3870**2) - 0.7622 * np.exp(-radius2 / 1.3456**2)
 
 
-def _masked_contrast(
-    seen: np.ndarray, start: int, stop: int, windows: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def _masked_contrast(seen: np.ndarray, start: int, stop: int, windows: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """|narrow / wide - 1| of two blurs of the rows from `start` to `stop`, through C^3 / (C^2 + 1e-4)."""
     margin = _CONTRAST_TAPS // 2
     top, bottom = max(start - margin, 0), min(stop + margin, len(seen))

@@ -9,7 +9,7 @@ import numpy as np
 from refusion_jax.errors import InputError
 from refusion_jax.metrics import agreement, perception, statistics, structure
 from refusion_jax.metrics.levels import triplet
-from refusion_jax.naming import nearest, task_name
+from refusion_jax.tasks import nearest, task_name
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,7 @@ def protocol_metrics(protocol: str = "paper", metrics: Sequence[str] | None = No
 
 def task_metrics(task: str, protocol: str = "paper") -> list[str]:
     """The paper's six metrics for a task, as far as the protocol has them. InputError as `task_name`."""
-    return [
-        name for name in TASK_METRICS[task_name(task)] if name in PROTOCOLS.get(protocol, PROTOCOLS["paper"])
-    ]
+    return [name for name in TASK_METRICS[task_name(task)] if name in PROTOCOLS.get(protocol, PROTOCOLS["paper"])]
 
 
 def score(

@@ -83,9 +83,7 @@ def _edges_kept(edges_a: tuple, edges_b: tuple, edges_f: tuple) -> tuple[float, 
     kept = total = 0.0
     for strength, angle in (edges_a, edges_b):
         larger = np.maximum(strength, strength_f)
-        ratio = np.divide(
-            np.minimum(strength, strength_f), larger, out=np.zeros_like(larger), where=larger > 0
-        )
+        ratio = np.divide(np.minimum(strength, strength_f), larger, out=np.zeros_like(larger), where=larger > 0)
         ratio = np.where(strength == strength_f, strength_f, ratio)
         closeness = 1 - np.abs(angle - angle_f) / (np.pi / 2)
         # Strength and direction each through a sigmoid, with the constants of the paper.

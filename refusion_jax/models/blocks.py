@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from refusion_jax.models.dense import conv3x3
-from refusion_jax.models.depthwise import depthwise3x3, wide
-from refusion_jax.models.frames import Grid
-from refusion_jax.models.pointwise import channel_mean, pointwise
+from refusion_jax.models.operators.dense import conv3x3
+from refusion_jax.models.operators.depthwise import depthwise3x3, wide
+from refusion_jax.models.operators.frames import Grid
+from refusion_jax.models.operators.pointwise import channel_mean, pointwise
 
 # PyTorch's default for convolutions, uniform in +-1/sqrt(fan_in): what the released weights started from.
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

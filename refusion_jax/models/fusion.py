@@ -15,8 +15,8 @@ from refusion_jax.models.blocks import (
     mix,
     windows,
 )
-from refusion_jax.models.depthwise import wide
-from refusion_jax.models.frames import Grid, from_frame, grid_of, to_frame
+from refusion_jax.models.operators.depthwise import wide
+from refusion_jax.models.operators.frames import Grid, from_frame, grid_of, to_frame
 
 
 class AttentionalFusion(nn.Module):

@@ -7,8 +7,8 @@ import jax
 from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
-from refusion_jax.models.depthwise import wide
-from refusion_jax.models.frames import from_frame, grid_of, to_frame
+from refusion_jax.models.operators.depthwise import wide
+from refusion_jax.models.operators.frames import from_frame, grid_of, to_frame
 
 
 class ReconstructionBranch(nn.Module):

@@ -112,8 +112,11 @@ def thinned(records: list[dict[str, Any]], keys: Iterable[str], most: int = MAX_
     found: dict[str, Any] = {
         "step": [g[-1]["step"] for g in groups],
         "epoch": [number(g[-1].get("epoch")) for g in groups],
-        "each": each, "mean": {}, "low": {}, "high": {},
-    }  # fmt: skip
+        "each": each,
+        "mean": {},
+        "low": {},
+        "high": {},
+    }
     found["epoch"] = [int(e) if math.isfinite(e) else None for e in found["epoch"]]
     for key in keys:
         columns = [[x for x in (number(r.get(key)) for r in g) if math.isfinite(x)] for g in groups]
@@ -148,14 +151,19 @@ def curves(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
     others = [
         Chart(key, f"Recorded in the {phase} steps.", ((phase, key, key),))
-        for phase in ("meta", "fusion") for key in keys[phase] if (phase, key) not in named
-    ]  # fmt: skip
+        for phase in ("meta", "fusion")
+        for key in keys[phase]
+        if (phase, key) not in named
+    ]
     charts = [
         {
-            "title": chart.title, "note": chart.note, "log": chart.log, "reach": list(chart.reach),
+            "title": chart.title,
+            "note": chart.note,
+            "log": chart.log,
+            "reach": list(chart.reach),
             "reference": chart.reference,
             "lines": [{"phase": p, "key": k, "label": label} for p, k, label in chart.lines if drawn(p, k)],
         }
         for chart in (*CHARTS, *others)
-    ]  # fmt: skip
+    ]
     return {"phases": phases, "charts": [chart for chart in charts if chart["lines"]]}

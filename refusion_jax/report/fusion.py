@@ -119,10 +119,14 @@ class FusionReport:
             raise unwritable(self.path, error) from None
         self._index.append(
             {
-                "name": str(name), "width": size[0], "height": size[1], "layers": list(layers),
-                "facts": list(rows.items()), "thumbnail": thumbnail_uri(pictures["fused"]),
+                "name": str(name),
+                "width": size[0],
+                "height": size[1],
+                "layers": list(layers),
+                "facts": list(rows.items()),
+                "thumbnail": thumbnail_uri(pictures["fused"]),
             }
-        )  # fmt: skip
+        )
 
     def close(self) -> Path:
         """Writes the page and returns its path; a second call does nothing. InputError where it cannot be written."""
@@ -152,7 +156,7 @@ class FusionReport:
 
 
 def _kinds(pictures: dict[str, np.ndarray]) -> str:
-    """"colour, 8 bits" or, where the pictures differ, each one's kind."""
+    """ "colour, 8 bits" or, where the pictures differ, each one's kind."""
     kinds = {
         key: f"{'grey' if np.ndim(x) == 2 else 'colour'}, {16 if np.asarray(x).dtype == np.uint16 else 8} bits"
         for key, x in pictures.items()

@@ -137,10 +137,13 @@ def facts(run: Path, settings: Settings) -> list[tuple[str, str]]:
         ("preset", f"{settings['preset']}"),
         ("data", settings["data.dir"] or built_in),
         ("pairs", "not known" if train is None else f"{len(train)} trained on, {len(held_out)} held out"),
-        ("recipe", f"{settings['train.epochs']} epochs of {meta} meta and {fusion} fusion steps, "
-                   f"batch {settings['data.batch']}, {crop} × {crop} crops"),
+        (
+            "recipe",
+            f"{settings['train.epochs']} epochs of {meta} meta and {fusion} fusion steps, "
+            f"batch {settings['data.batch']}, {crop} × {crop} crops",
+        ),
         ("seed", f"{settings['seed']}"),
-    ]  # fmt: skip
+    ]
 
 
 def progress(records: list[dict[str, Any]], total: int) -> str:

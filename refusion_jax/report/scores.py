@@ -29,9 +29,7 @@ class Scores:
 def find_scores(run: Path, records: list[dict[str, Any]], name: Any) -> Scores:
     """The validation records and the best: what RUN/best keeps, else the first best by the metric `name`."""
     rows = [r for r in records if r["phase"] == "validation"]
-    values = {
-        key: [x if math.isfinite(x := number(r.get(key))) else None for r in rows] for key in keys_of(rows)
-    }
+    values = {key: [x if math.isfinite(x := number(r.get(key))) else None for r in rows] for key in keys_of(rows)}
     values = {key: column for key, column in values.items() if any(x is not None for x in column)}
     higher = directions(list(values))
     steps = [r["step"] for r in rows]
@@ -76,7 +74,4 @@ def scores_table(scores: Scores) -> str:
         mark, note = (' class="best"', " best") if step == best else ("", "")
         first = f"<th scope=row>{'–' if epoch is None else epoch}{note}</th><td class=number>{step:,}</td>"
         rows.append(f"<tr{mark}>{first}{numbers}</tr>")
-    return (
-        f"<table><thead><tr><th scope=col>epoch</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
+    return f"<table><thead><tr><th scope=col>epoch</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from refusion_jax.errors import InputError
-from refusion_jax.memory import keep_freed
+from refusion_jax.runtime.memory import keep_freed
 
 AXIS = "data"
 IN_FLIGHT = 3  # programs handed to an accelerator before the host waits for the oldest

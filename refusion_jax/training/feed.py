@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refusion_jax.data.pipeline import STREAMS
+from refusion_jax.data.batches import STREAMS
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,15 @@ class Feed:
     """
 
     def __init__(
-        self, schedule: Schedule, open_streams: Callable, put: Callable, *, longest: int = 1, boundary: int = 0,
+        self,
+        schedule: Schedule,
+        open_streams: Callable,
+        put: Callable,
+        *,
+        longest: int = 1,
+        boundary: int = 0,
         positions: dict[str, Any] | None = None,
-    ):  # fmt: skip
+    ):
         self._schedule, self._open, self._put = schedule, open_streams, put
         self._longest, self._boundary = longest, boundary
         self._positions = positions or {}

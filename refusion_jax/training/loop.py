@@ -12,29 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from refusion_jax import checkpoints, networks, plots
-from refusion_jax.compiling import jit, run_once
 from refusion_jax.config import Config, to_dict, to_toml
-from refusion_jax.data.pipeline import LumaPairs, epoch_streams, subseed
-from refusion_jax.data.sources import TrainingData
+from refusion_jax.data.batches import LumaPairs, epoch_streams, subseed
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import validation_scores
-from refusion_jax.inference import stretch
-from refusion_jax.meta import LossSettings, Networks, linen_networks, propose_weights
+from refusion_jax.fusing.model import stretch
+from refusion_jax.method.meta import LossSettings, Networks, linen_networks, propose_weights
+from refusion_jax.method.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps, several
 from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
-from refusion_jax.training import devices, processes
+from refusion_jax.models import build as networks
+from refusion_jax.runtime.compiling import jit, run_once
+from refusion_jax.training import checkpoints, devices, processes
+from refusion_jax.training import previews as plots
 from refusion_jax.training.feed import Block, Feed, Schedule
 from refusion_jax.training.progress import Progress
 from refusion_jax.training.records import Recorder, write_text
-from refusion_jax.training.steps import (
-    Rates,
-    TrainState,
-    init_params,
-    init_state,
-    make_optimizers,
-    make_steps,
-    several,
-)
+from refusion_jax.training.sources import TrainingData
 from refusion_jax.training.stopping import TIME_LIMIT, StopRequest, reason
 from refusion_jax.training.warm_start import initial_trees, started_from
 from refusion_jax.training.watch import Watch, losses_line
@@ -87,8 +80,10 @@ def preview_rows(
         w, v = nets["propose"](state.params_p, *inputs)
         rows.append(
             {"a": a, "b": b}
-            | {k: np.asarray(x)[0, :, :, 0] for k, x in zip(("fused", "rebuilt_a", "rebuilt_b", "w_a", "v_a"),
-                                                            (fused, *rebuilt, w, v), strict=True)}  # fmt: skip
+            | {
+                k: np.asarray(x)[0, :, :, 0]
+                for k, x in zip(("fused", "rebuilt_a", "rebuilt_b", "w_a", "v_a"), (fused, *rebuilt, w, v), strict=True)
+            }
         )
     return rows
 
@@ -105,16 +100,25 @@ class Trainer:
         self.loss = LossSettings(**to_dict(config)["loss"])
         optimizers = make_optimizers(config.meta.optimizer, config.meta.adam_eps)
         rates = Rates(
-            train.lr_f, train.lr_r, train.lr_p, config.meta.eta_f or None, config.meta.eta_r or None,
-            train.lr_decay, train.lr_decay_epochs * self.schedule.per_epoch,
-        )  # fmt: skip
+            train.lr_f,
+            train.lr_r,
+            train.lr_p,
+            config.meta.eta_f or None,
+            config.meta.eta_r or None,
+            train.lr_decay,
+            train.lr_decay_epochs * self.schedule.per_epoch,
+        )
         self.mesh = devices.data_mesh(config.data.batch, train.devices)
         meta_step, fusion_step = make_steps(
-            self.networks, self.loss, optimizers, rates,
-            inner_steps=config.meta.inner_steps, first_order=config.meta.first_order,
+            self.networks,
+            self.loss,
+            optimizers,
+            rates,
+            inner_steps=config.meta.inner_steps,
+            first_order=config.meta.first_order,
             recompute=devices.recompute(train.recompute),
             axis=devices.AXIS if self.mesh else None,
-        )  # fmt: skip
+        )
         self.steps = {
             (phase, stacked): jit(
                 devices.divided(several(step) if stacked else step, self.mesh, batches, stacked), donate_argnums=0
@@ -143,18 +147,27 @@ class Trainer:
             self.step, self.positions = info["step"], info["streams"]
         self.state: TrainState = devices.replicate(state, self.mesh)
         self.feed = Feed(
-            self.schedule, self._open_streams, partial(devices.put_batch, mesh=self.mesh),
-            longest=devices.steps_per_dispatch(train.steps_per_dispatch), boundary=config.checkpoint.every_steps,
+            self.schedule,
+            self._open_streams,
+            partial(devices.put_batch, mesh=self.mesh),
+            longest=devices.steps_per_dispatch(train.steps_per_dispatch),
+            boundary=config.checkpoint.every_steps,
             positions=self.positions,
-        )  # fmt: skip
+        )
 
     def _open_streams(self, epoch: int, phase: str) -> dict[str, Any]:
         how = self.config.data
         return epoch_streams(
-            self.data.train, phase, self.config.seed, epoch,
-            crop=how.crop, batch=how.batch, flips=how.flips, swap=how.swap_sources,
+            self.data.train,
+            phase,
+            self.config.seed,
+            epoch,
+            crop=how.crop,
+            batch=how.batch,
+            flips=how.flips,
+            swap=how.swap_sources,
             part=(processes.index(), processes.count()),
-        )  # fmt: skip
+        )
 
     def save(self) -> None:
         """A checkpoint of this step: state, config, and the positions of the streams behind the batches used."""
@@ -301,9 +314,14 @@ def _run_to_end(trainer: Trainer, recorder: Recorder | None, progress: Progress,
         runs[block.phase, block.length] += 1
         seconds = (time.monotonic() - started) / block.length if runs[block.phase, block.length] > 2 else None
         progress.step(
-            epoch, schedule.epochs, block.phase, seconds, schedule.left(trainer.step), losses_line(watch.latest),
+            epoch,
+            schedule.epochs,
+            block.phase,
+            seconds,
+            schedule.left(trainer.step),
+            losses_line(watch.latest),
             block.length,
-        )  # fmt: skip
+        )
         epoch_done = trainer.step % schedule.per_epoch == 0
         if epoch_done and validation_due(trainer, epoch):
             watch.flush()

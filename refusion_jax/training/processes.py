@@ -58,8 +58,9 @@ def _too_late(coordinator: str, seconds: float) -> None:
     print(
         f"error: the processes of this training did not come together at {coordinator} within {seconds:g} seconds; "
         "start all of them, with an address of process 0 that the others can reach",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        file=sys.stderr,
+        flush=True,
+    )
     os._exit(2)
 
 
@@ -145,8 +146,11 @@ class Wishes:
             self._greatest = jax.jit(
                 jax.shard_map(
                     lambda x: jax.lax.pmax(x, mesh.axis_names[0]),
-                    mesh=mesh, in_specs=part, out_specs=whole, check_vma=False,
-                )  # fmt: skip
+                    mesh=mesh,
+                    in_specs=part,
+                    out_specs=whole,
+                    check_vma=False,
+                )
             )
 
     def agree(self, *wishes: int) -> tuple[int, ...]:

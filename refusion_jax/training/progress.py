@@ -19,15 +19,26 @@ class Progress:
         self._notes = notes
         layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         self._bar = tqdm(
-            total=total, initial=done, bar_format=layout, disable=not enabled, dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15, file=sys.stderr,
-        )  # fmt: skip
+            total=total,
+            initial=done,
+            bar_format=layout,
+            disable=not enabled,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+            file=sys.stderr,
+        )
         self._seconds: dict[str, float] = {}
 
     def step(
-        self, epoch: int, epochs: int, phase: str, seconds: float | None, left: dict[str, int], losses: str,
+        self,
+        epoch: int,
+        epochs: int,
+        phase: str,
+        seconds: float | None,
+        left: dict[str, int],
+        losses: str,
         count: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`count` steps done. seconds: of one, None for a phase's first (compilation); left: steps to go by phase."""
         if seconds is not None:
             old = self._seconds.get(phase, seconds)

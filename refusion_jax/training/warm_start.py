@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from refusion_jax import networks
 from refusion_jax.config import Config, to_dict
-from refusion_jax.inference import load
-from refusion_jax.parameters import check_architecture, flatten
+from refusion_jax.fusing.model import load
+from refusion_jax.models import build as networks
+from refusion_jax.weights.trees import check_architecture, flatten
 
 
 def initial_trees(config: Config) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from refusion_jax.errors import InputError
-from refusion_jax.naming import TASK_ALIASES, TASKS
+from refusion_jax.tasks import TASK_ALIASES, TASKS
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from refusion_jax import parameters
 from refusion_jax.errors import InputError
-from refusion_jax.torch_file import deduplicate, read_state_dict
+from refusion_jax.weights import trees as parameters
+from refusion_jax.weights.torch_file import deduplicate, read_state_dict
 
 
 def _released_names() -> dict[str, str]:

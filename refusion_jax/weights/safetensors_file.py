@@ -9,9 +9,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from refusion_jax import parameters
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
+from refusion_jax.weights import trees as parameters
 
 FORMAT = "refusion_jax 1"
 HEADER = "refusion_jax"  # the file's one entry of metadata: of several, safetensors writes a random order

@@ -1,0 +1,1 @@
+"""Fusing pairs and stacks of pictures of any size with a trained F."""

@@ -1,0 +1,306 @@
+"""Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15).
+
+Images of any size: F runs tile by tile (tiling.py), colour goes by rows.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from refusion_jax.config import TASKS, Config, check, override, to_dict
+from refusion_jax.data.pairs import darker_first
+from refusion_jax.errors import InputError
+from refusion_jax.fusing.tiles import TILE_BYTES, fuse_tiled, make_passes, workers
+from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
+from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
+from refusion_jax.models import build as networks
+from refusion_jax.runtime.compiling import jit
+from refusion_jax.runtime.memory import available_bytes
+from refusion_jax.weights.pretrained import find_checkpoint
+from refusion_jax.weights.released import read_released
+from refusion_jax.weights.safetensors_file import read_safetensors
+from refusion_jax.weights.trees import check_architecture, flatten
+
+RANGES = ("minmax", "clip")
+# Eq. 15's tau by name, for chroma stored with its neutral value at 128. "vivid" puts tau at neutral, so that the more
+# colourful source wins; the released script's own pictures have it. "soft" is the reference outputs' reading of
+# "tau = 128": chroma centred on 0.5, hence tau 127.5 above neutral and close to the mean of both sources' chroma.
+CHROMA_TAU = {"soft": NEUTRAL + 127.5, "vivid": NEUTRAL}
+
+
+def stretch(luma: np.ndarray, how: str = "minmax") -> np.ndarray:
+    """F's output (any shape) brought to [0,1]: "minmax" stretches it to the full range, as the released pipeline and
+    the paper's tables do; "clip" leaves the levels as they are. A constant image is clipped either way."""
+    if how not in RANGES:
+        raise InputError(f"range must be one of {', '.join(RANGES)}, got {how!r}")
+    low, high = float(luma.min()), float(luma.max())
+    if how == "clip" or high <= low:
+        return np.clip(luma, 0, 1)
+    return (luma - low) / (high - low)
+
+
+def _checked(image: np.ndarray, name: str) -> np.ndarray:
+    """The image as an array; InputError unless it is uint8, uint16 or float in [0,1], (H,W) or (H,W,3)."""
+    image = np.asarray(image)
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or 0 in image.shape:
+        raise InputError(f"{name} must be (H,W) or (H,W,3), got shape {image.shape}")
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise InputError(f"{name} must be uint8, uint16 or float in [0,1], got {image.dtype}")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        raise InputError(f"{name} must lie in [0,1] when it is float, got values from {low:g} to {high:g}")
+    return image
+
+
+def _peak(image: np.ndarray) -> int:
+    """The value of white."""
+    return np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    """The image on 0..255, uint8 as it is, else float32."""
+    return image if image.dtype == np.uint8 else image.astype(np.float32) * np.float32(255 / _peak(image))
+
+
+def _by_rows(height: int, width: int):
+    """Slices of rows with about a million pixels each: what is formed for colour is several times the picture."""
+    rows = max(1, 2**20 // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _luma(image: np.ndarray) -> np.ndarray:
+    """Luma (H,W) float32 in [0,1]."""
+    out = np.empty(image.shape[:2], np.float32)
+    for rows in _by_rows(*image.shape[:2]):
+        out[rows] = to_luma(_levels(image[rows])) / np.float32(255)
+    return out
+
+
+def _grey_all_over(image: np.ndarray) -> bool:
+    """Whether no pixel has colour."""
+    if image.ndim == 2:
+        return True
+    parts = (image[rows] for rows in _by_rows(*image.shape[:2]))
+    return all(np.all(part == part[..., :1]) for part in parts)
+
+
+def default_max_memory() -> int:
+    """Bytes that a fusion may take when nothing is said: half of what the machine has to spare, 3 GiB at most."""
+    return min(3 * 2**30, available_bytes() // 2)
+
+
+PROCESS_BYTES = 600 * 2**20  # of Python, JAX and the compiled passes
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network, ready to fuse.
+
+    params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
+    when unknown. info: what is known of the origin (task, model size, loss settings, step).
+    max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
+    Features between passes (about 150 bytes a pixel) that do not fit go to a temporary file.
+    """
+
+    params: dict[str, Any]
+    task: str | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    loss: LossSettings = LossSettings()
+    size: dict[str, Any] = field(default_factory=dict)
+    max_memory: int | None = None
+    _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self):
+        nets = linen_networks(*networks.build(**self.size))
+        of_f = {key: value for key, value in self.size.items() if key != "symmetric"}
+        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**of_f))
+        self._functions["rebuild"] = jit(nets.reconstruct)
+        self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
+
+    def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
+        a, b = _checked(a, "the first image"), _checked(b, "the second image")
+        if a.shape[:2] != b.shape[:2]:
+            raise InputError(
+                f"both images must have one size, got {a.shape[1]}x{a.shape[0]} and {b.shape[1]}x{b.shape[0]} "
+                "pixels; resize or crop one of them"
+            )
+        a, b = _luma(a), _luma(b)
+        first, second = darker_first(a, b) if self.task == "meie" else (a, b)
+        return first, second, first is not a
+
+    def network_output(self, a: np.ndarray, b: np.ndarray, progress: Callable | None = None) -> np.ndarray:
+        """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
+        first, second, _ = self._sources(a, b)
+        limit = default_max_memory() if self.max_memory is None else self.max_memory
+        # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
+        taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
+        room = max(limit - taken, 0)
+        return self._functions["fuse"](self.params["F"], first, second, room=room, progress=progress)
+
+    def fuse_luma(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        range: str = "minmax",
+        progress: Callable | None = None,  # noqa: A002
+    ) -> np.ndarray:
+        """The fused luma, (H,W) float32 in [0,1], not rounded. Arguments as for `fuse`."""
+        return stretch(self.network_output(a, b, progress), range)
+
+    def fuse(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        range: str = "minmax",
+        gray: bool = False,
+        chroma: str = "soft",  # noqa: A002
+        progress: Callable | None = None,
+    ) -> np.ndarray:
+        """One picture with the information of both.
+
+        a, b: (H,W) or (H,W,3), uint8, uint16 or float in [0,1], of one size, in the trained order: infrared, visible;
+        functional or CT, MRI; near, far; for meie in any order, the darker is taken as the first.
+        range: "minmax" or "clip", see `stretch`. gray: the fused luma alone, without colour. chroma: "soft" (near the
+        mean of both sources' chroma where both have colour) or "vivid" (the more colourful source wins), Eq. 15.
+        progress(done, total): called as the work goes on.
+        Returns (H,W,3), or (H,W) when gray or when both sources are grey; uint8 when both sources are uint8, uint16
+        when both are integers and one is uint16, else float32 in [0,1].
+        Raises InputError on other shapes, types, ranges or on two sizes.
+        """
+        if chroma not in CHROMA_TAU:
+            raise InputError(f"chroma must be one of {', '.join(CHROMA_TAU)}, got {chroma!r}")
+        luma = self.fuse_luma(a, b, range, progress)
+        a, b = np.asarray(a), np.asarray(b)
+        kinds = {a.dtype, b.dtype}
+        whole = all(kind.kind == "u" for kind in kinds)
+        kind = np.dtype(np.float32) if not whole else np.dtype(np.uint16 if np.dtype(np.uint16) in kinds else np.uint8)
+        peak = np.iinfo(kind).max if whole else 1
+        colored = not gray and (a.ndim == 3 or b.ndim == 3)
+        # A source that is grey all over has no say in the colour, which rows alone cannot tell.
+        sources = [None if not colored or _grey_all_over(image) else image for image in (a, b)]
+        out = np.empty((*luma.shape, 3) if colored else luma.shape, kind)
+        for rows in _by_rows(*luma.shape):
+            part = luma[rows] * np.float32(255)
+            if colored:
+                parts = [part if image is None else _levels(image[rows]) for image in sources]
+                part = fuse_color_float(part, *parts, CHROMA_TAU[chroma])
+                part = part if part.ndim == 3 else np.repeat(part[..., None], 3, -1)
+            part = part * np.float32(peak / 255) if peak != 255 else part
+            out[rows] = np.rint(part) if whole else part
+        return out
+
+    def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
+        if "P" not in self.params:
+            raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
+        first, second, swapped = self._sources(a, b)
+        inputs = (x[None, :, :, None] for x in (first, second))
+        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params["P"], *inputs))
+        if swapped:
+            w, v = w[..., ::-1], v[..., ::-1]
+        return w, v
+
+    def reconstruct(self, fused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R's rebuilt sources, two (H,W) float32 in (0,1), from a raw network output (H,W) in [0,1]."""
+        if "R" not in self.params:
+            raise InputError("this checkpoint has no source reconstruction network")
+        rebuilt = self._functions["rebuild"](self.params["R"], jnp.asarray(fused, jnp.float32)[None, :, :, None])
+        return tuple(np.asarray(x)[0, :, :, 0] for x in rebuilt)
+
+
+def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Model:
+    """A Model from parameter trees and the info stored with them; the architecture is checked."""
+    task, size, loss = _stored_settings(info, origin)
+    if "F" not in trees:
+        raise InputError(f"{origin}: expected the parameters of F, got {', '.join(trees) or 'none'}")
+    # Each block has several parameters: without this, a hostile number of blocks would be built one by one.
+    if size["blocks"] > (found := len(flatten(trees["F"]))):
+        raise InputError(f"{origin}: cannot have {size['blocks']} blocks a stage in the {found} parameters of F")
+    try:
+        expected = _expected_shapes(**size, channels=networks.gradient_channels(loss.sobel_form, loss.proposal_form))
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{origin}: cannot build networks of the stored size {size}: {reason}") from None
+    for name in trees:
+        if name not in expected:
+            raise InputError(f"{origin}: unknown network {name!r}; expected F, R and P")
+        check_architecture(expected[name], flatten(trees[name]), f"{origin}, network {name}")
+    return Model(trees, task, info, loss, size)
+
+
+@functools.lru_cache(maxsize=4)
+def _expected_shapes(channels: int, **size: int | bool) -> dict[str, Any]:
+    """networks.expected_shapes of a size. Tracing the networks takes longer than reading their parameters."""
+    return networks.expected_shapes(networks.build(**size), channels)
+
+
+def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, Any], LossSettings]:
+    """(task, model size, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
+    task = info.get("task")
+    if task is not None and task not in TASKS:
+        raise InputError(f"{origin}: cannot be used: its task must be one of {', '.join(TASKS)}, got {task!r}")
+    flat = {}
+    try:
+        for section in ("model", "loss"):
+            values = info.get(section, {})
+            if not isinstance(values, dict):
+                raise InputError(f"{section} must be a table, got {values!r}")
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
+        stored = override(Config(), flat, "its settings")
+        check(stored)
+    except InputError as error:
+        raise InputError(f"{origin}: cannot be used: {error}") from None
+    settings = to_dict(stored)
+    return task, settings["model"], LossSettings(**settings["loss"])
+
+
+def _task_of_name(path: Path) -> str | None:
+    """The task a released file's name tells: ReFusion_MEIF.pth -> meie."""
+    words = re.split(r"[^a-z]+", path.stem.lower().replace("meif", "meie"))
+    return next((w for w in words if w in TASKS), None)
+
+
+def load(checkpoint: str | Path) -> Model:
+    """A model from a task's name (the weights that come with the package), a run directory (its newest checkpoint), a
+    checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone). Raises InputError
+    when it is none of these or of another architecture."""
+    path = find_checkpoint(checkpoint)
+    if path.is_dir():
+        from refusion_jax.training import (
+            checkpoints,  # Orbax takes over a second to import; the files below do not need it
+        )
+
+        folder = path if checkpoints.is_checkpoint(path) else checkpoints.newest(path)
+        if folder is None:
+            raise InputError(
+                f"{path}: expected a run directory with checkpoints/, or one checkpoint inside it; "
+                "there is no complete checkpoint here"
+            )
+        trees, info = checkpoints.read_params(folder)
+        try:
+            kept = {key: info["config"][key] for key in ("task", "preset", "model", "loss")} | {"step": info["step"]}
+        except (KeyError, TypeError):
+            raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None
+        return from_trees(trees, kept, str(folder))
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file, or a task's name "
+            f"({', '.join(TASKS)}) for the weights that come with the package"
+        )
+    if path.suffix == ".safetensors":
+        trees, info = read_safetensors(path)
+        return from_trees(trees, info, str(path))
+    if path.suffix == ".pth":
+        task = _task_of_name(path)
+        return from_trees({"F": read_released(path)}, {"task": task, "released": path.name}, str(path))
+    kind = path.suffix or "plain"
+    raise InputError(f"{path}: expected a run directory, a .safetensors or a .pth file, got a {kind} file")

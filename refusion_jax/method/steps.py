@@ -1,0 +1,193 @@
+"""The training state and its two pure update functions: the meta step (P) and the fusion step (F and R)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from refusion_jax.method.health import proposal_health
+from refusion_jax.method.meta import LossSettings, Networks, fusion_gradients, global_norm, mean_over, meta_gradient
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes: step count, the three parameter trees, their optimisers' states."""
+
+    step: jax.Array  # int32 scalar, meta and fusion steps together
+    params_f: Any
+    params_r: Any
+    params_p: Any
+    opt_f: Any
+    opt_r: Any
+    opt_p: Any
+
+
+class Optimizers(NamedTuple):
+    """Optax transformations without their learning rates, which depend on the step."""
+
+    f: optax.GradientTransformation
+    r: optax.GradientTransformation
+    p: optax.GradientTransformation
+
+
+class Rates(NamedTuple):
+    """Learning rates of the three networks, and the inner step sizes (None: the network's current learning rate)."""
+
+    f: float = 1e-4
+    r: float = 1e-4
+    p: float = 1e-4
+    eta_f: float | None = None
+    eta_r: float | None = None
+    decay: float = 1.0  # all three rates times this ...
+    decay_steps: int = 1  # ... every so many steps (meta and fusion together)
+
+
+def scale_by_largest() -> optax.GradientTransformation:
+    """Divides the gradient by its entry of largest magnitude over the whole tree; a zero gradient stays zero."""
+
+    def update(gradient, state, params=None):
+        del params
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(gradient)]))
+        return jax.tree.map(lambda g: g / jnp.where(largest > 0, largest, 1), gradient), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def make_optimizers(outer: str = "adam", adam_eps: float = 1e-16) -> Optimizers:
+    """Adam for F and R (eps 1e-8); for P Adam with a far smaller eps, or "normalized".
+
+    P's gradient carries the factor eta_F (entries near 1e-8), so Adam's usual eps would decide its step. The meta step
+    divides it by eta_F; entries are small even so, and the small eps leaves Adam's step to their signs and sizes.
+    """
+    for_p = {"adam": lambda: optax.scale_by_adam(eps=adam_eps), "normalized": scale_by_largest}
+    return Optimizers(optax.scale_by_adam(), optax.scale_by_adam(), for_p[outer]())
+
+
+def init_state(params_f, params_r, params_p, optimizers: Optimizers) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params_f=params_f,
+        params_r=params_r,
+        params_p=params_p,
+        opt_f=optimizers.f.init(params_f),
+        opt_r=optimizers.r.init(params_r),
+        opt_p=optimizers.p.init(params_p),
+    )
+
+
+def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> tuple[Any, Any, Any]:
+    """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
+    fusion, reconstruction, proposal = modules
+    x = jnp.zeros((1, 8, 8, 1))
+    gradient = jnp.zeros((1, 8, 8, gradient_channels))
+    keys = [jax.random.fold_in(key, i) for i in range(3)]  # F, R, P
+    return (
+        fusion.init(keys[0], x, x)["params"],
+        reconstruction.init(keys[1], x)["params"],
+        proposal.init(keys[2], x, x, gradient, gradient)["params"],
+    )
+
+
+def _descend(optimizer, gradient, opt_state, params, rate):
+    direction, opt_state = optimizer.update(gradient, opt_state, params)
+    return jax.tree.map(lambda p, d: p - rate * d, params, direction), opt_state
+
+
+def as_luma(batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """{"a", "b"}: (B,H,W,1) uint8 -> (a, b) float32 in [0,1]."""
+    return batch["a"].astype(jnp.float32) / 255, batch["b"].astype(jnp.float32) / 255
+
+
+def make_steps(
+    networks: Networks,
+    loss: LossSettings,
+    optimizers: Optimizers,
+    rates: Rates,
+    *,
+    inner_steps: int = 1,
+    first_order: bool = False,
+    recompute: bool = False,
+    axis: str | None = None,
+) -> tuple[Callable, Callable]:
+    """(meta_step, fusion_step), pure and ready for jit.
+
+    meta_step(state, train, test) -> (state, metrics): P by Eq. 7-10; F and R come back unchanged.
+    fusion_step(state, batch) -> (state, metrics): F by Eq. 11, R by Eq. 12; P comes back unchanged.
+    Batches are {"a", "b"}: (B,H,W,1) uint8. Metrics are float32 scalars: loss terms, gradient norms, health of P.
+    recompute: see meta.inner_update; less memory for the meta step, some more time.
+    axis: a mesh axis over which batches are divided (training/devices.py); states, metrics are of whole batches.
+    """
+
+    def decay(step):
+        if rates.decay == 1:
+            return 1.0
+        return rates.decay ** (step // rates.decay_steps).astype(jnp.float32)
+
+    def meta_step(state: TrainState, train, test):
+        factor = decay(state.step)
+        meta_train, meta_test = as_luma(train), as_luma(test)
+        eta_f = rates.f * factor if rates.eta_f is None else rates.eta_f
+        eta_r = rates.r * factor if rates.eta_r is None else rates.eta_r
+        gradient, (outer, inner) = meta_gradient(
+            state.params_p,
+            state.params_f,
+            state.params_r,
+            networks,
+            meta_train,
+            meta_test,
+            loss,
+            eta_f=eta_f,
+            eta_r=eta_r,
+            steps=inner_steps,
+            first_order=first_order,
+            recompute=recompute,
+            axis=axis,
+        )
+        # Eq. 10 carries the factor eta_F; without it the optimiser sees numbers far from its eps and from underflow.
+        scaled = jax.tree.map(lambda g: g / eta_f, gradient)
+        params_p, opt_p = _descend(optimizers.p, scaled, state.opt_p, state.params_p, rates.p * factor)
+        metrics = {f"inner_{k}": x for k, x in inner.terms.items()}
+        metrics |= {f"outer_{k}": x for k, x in outer.items()}
+        metrics = mean_over(metrics, axis)
+        metrics |= {
+            "grad_norm_f": inner.norm_f,
+            "grad_norm_r": inner.norm_r,
+            "grad_norm_p": global_norm(gradient),
+            **proposal_health(inner.w, inner.v, *meta_train, axis=axis),
+        }
+        return state.replace(step=state.step + 1, params_p=params_p, opt_p=opt_p), metrics
+
+    def fusion_step(state: TrainState, batch):
+        factor = decay(state.step)
+        images = as_luma(batch)
+        grad_f, grad_r, terms, (w, v, fused) = fusion_gradients(
+            state.params_f, state.params_r, state.params_p, networks, images, loss, axis
+        )
+        params_f, opt_f = _descend(optimizers.f, grad_f, state.opt_f, state.params_f, rates.f * factor)
+        params_r, opt_r = _descend(optimizers.r, grad_r, state.opt_r, state.params_r, rates.r * factor)
+        metrics = mean_over(terms | {"fused_mean": jnp.mean(fused)}, axis)
+        metrics |= {
+            "grad_norm_f": global_norm(grad_f),
+            "grad_norm_r": global_norm(grad_r),
+            **proposal_health(w, v, *images, axis=axis),
+        }
+        state = state.replace(step=state.step + 1, params_f=params_f, params_r=params_r, opt_f=opt_f, opt_r=opt_r)
+        return state, metrics
+
+    return meta_step, fusion_step
+
+
+def several(step: Callable) -> Callable:
+    """The same step over a block of batches, one after the other in one program (lax.scan).
+
+    block(state, *batches) with one more axis in front of every batch's arrays, (K,B,H,W,1) -> (state, metrics of (K,)).
+    """
+
+    def block(state: TrainState, *batches):
+        return jax.lax.scan(lambda state, batch: step(state, *batch), state, batches)
+
+    return block

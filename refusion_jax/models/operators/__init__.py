@@ -1,0 +1,1 @@
+"""Fast primitives on feature maps, with derivative rules of their own."""

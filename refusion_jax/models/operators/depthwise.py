@@ -1,0 +1,157 @@
+"""Depthwise 3x3 convolution of frames as nine shifted multiply-adds, with derivative rules fast to any order.
+
+XLA's grouped convolution is 50 times slower than shifted multiply-adds on a CPU, and what automatic differentiation
+makes of those (padded sums, reductions over shifted slices) is slow as well. The convolution D(x, k) and the
+correlation C(x, g) are closed under differentiation, so each one's rule is written with the other and every further
+derivative is as fast:
+
+    D(x, k)[p, c] = sum_t k[t, c] x[p + t, c]        dD/dx: D(g, flipped k)    dD/dk: C(x, g)
+    C(x, g)[t, c] = sum_p x[p + t, c] g[p, c]        dC/dx: D(g, flipped u)    dC/dg: D(x, u)
+
+p runs over the pixels of a frame (models/frames.py), t over the nine offsets. Reverse mode only, as for any function
+with a rule of its own (jax.custom_vjp).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TERMS = 16  # products added at a time in the correlation: with fewer, XLA's code for a block is not vectorised
+# Partial sums kept in the correlation: TERMS * PLACES pixels stay in cache while all taps are formed. No power of two:
+# the terms would lie at one place of the cache and drive each other out.
+PLACES = 500
+SMALL = 6000  # pixels up to which gathering all taps at once is as fast, and compiles in a fraction of the time
+
+
+def offsets(pitch: int) -> list[int]:
+    """Of the nine taps, row by row."""
+    return [(i - 1) * pitch + j - 1 for i in range(3) for j in range(3)]
+
+
+@jax.custom_vjp
+def depthwise3x3(x: jax.Array, kernel: jax.Array, grid) -> jax.Array:
+    """Depthwise 3x3 convolution, zero padding 1, of a frame with zero border. x (N,C), kernel (3,3,C) -> (N,C)."""
+    return _convolve(x, kernel, grid.mask, grid.pitch)
+
+
+# Compiled on their own, these two are compiled once also where the rest runs operation by operation.
+@functools.partial(jax.jit, static_argnums=3)
+def _convolve(x, kernel, mask, pitch: int):
+    def taps(x, kernel, mask):
+        return _sum_of_taps(x, kernel, mask, pitch)
+
+    if x.shape[0] < SMALL:
+        edge = pitch + 1
+        taps = kernel.reshape(9, -1)
+        total = jnp.einsum("tnc,tc->nc", _gathered(x, pitch), taps, precision="highest", preferred_element_type=wide(x))
+        return jnp.pad((total * mask[edge:-edge]).astype(x.dtype), ((edge, edge), (0, 0)))
+    return jax.lax.platform_dependent(
+        x, kernel, mask, cpu=lambda *operands: _apart(taps, kernel, *operands), default=taps
+    )
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _correlate(x, g, pitch: int):
+    def plain(x, g):
+        return _correlation_plain(x, g, pitch)
+
+    if x.shape[0] < SMALL:
+        edge = pitch + 1
+        sums = jnp.einsum(
+            "tnc,nc->tc", _gathered(x, pitch), g[edge:-edge], precision="highest", preferred_element_type=wide(x)
+        )
+    else:
+        sums = jax.lax.platform_dependent(x, g, cpu=lambda x, g: _correlation_by_blocks(x, g, pitch), default=plain)
+    return sums.reshape(3, 3, -1).astype(x.dtype)
+
+
+def wide(x) -> jnp.dtype:
+    """What sums of x are formed in: float32 for narrower types."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _gathered(x, pitch: int):
+    """(9,n,C): x shifted by each tap, of the places that have all neighbours. Nine times the memory, a fraction of the
+    instructions to compile."""
+    edge = pitch + 1
+    return x[np.asarray(offsets(pitch))[:, None] + np.arange(edge, x.shape[0] - edge)]
+
+
+def _sum_of_taps(x, kernel, mask, pitch: int):
+    edge = pitch + 1  # the places of the first and the last border that have no neighbours in the frame
+    size = x.shape[0] - 2 * edge
+    taps = kernel.reshape(9, -1).astype(wide(x))
+    shifted = (x[edge + offset : edge + offset + size].astype(wide(x)) for offset in offsets(pitch))
+    total = sum(tap * part for tap, part in zip(taps, shifted, strict=True))
+    return jnp.pad((total * mask[edge : edge + size]).astype(x.dtype), ((edge, edge), (0, 0)))
+
+
+def _apart(function, number, x, *operands):
+    """function(x, ...) where XLA cannot merge it with what made x.
+
+    XLA's CPU backend would compute x's elements anew for each of the nine taps, four times slower. It never looks into
+    the branches of a conditional whose outcome it does not know. The other branch is for a kernel that is not finite.
+    """
+    known = jnp.isfinite(number.reshape(-1)[0])
+    return jax.lax.cond(known, function, lambda x, *rest: jnp.full_like(x, jnp.nan), x, *operands)
+
+
+@jax.custom_vjp
+def depthwise_correlation(x: jax.Array, g: jax.Array, grid) -> jax.Array:
+    """The gradient of depthwise3x3 in its kernel: sum over pixels of g times x shifted. (N,C) twice -> (3,3,C)."""
+    return _correlate(x, g, grid.pitch)
+
+
+def _correlation_plain(x, g, pitch: int, first: int = 0):
+    """(9,C), in a wide type: over the pixels from `first` on."""
+    edge = pitch + 1
+    start, stop = edge + first, x.shape[0] - edge
+    here = g[start:stop].astype(wide(x))
+    return jnp.stack([jnp.sum(x[start + o : stop + o].astype(wide(x)) * here, 0) for o in offsets(pitch)])
+
+
+def _correlation_by_blocks(x, g, pitch: int):
+    """Blocks that stay in cache while all nine products are formed; sums over places come last and are small."""
+    edge, channels, length = pitch + 1, x.shape[1], TERMS * PLACES
+    blocks = (x.shape[0] - 2 * edge) // length
+    if blocks == 0:
+        return _correlation_plain(x, g, pitch)
+
+    def add_block(sums, start):
+        def part(image, first, count):
+            taken = jax.lax.dynamic_slice(image, (first, 0), (count, channels), allow_negative_indices=False)
+            return taken.astype(wide(x))
+
+        near, here = part(x, start, length + 2 * edge), part(g, start + edge, length)
+        new = []
+        for total, offset in zip(sums, offsets(pitch), strict=True):
+            first = edge + offset
+            products = sum(
+                near[first + k : first + k + PLACES] * here[k : k + PLACES] for k in range(0, length, PLACES)
+            )
+            new.append(total + products)
+        return new, None
+
+    zeros = [jnp.zeros((PLACES, channels), wide(x))] * 9
+    sums, _ = jax.lax.scan(add_block, zeros, jnp.arange(blocks) * length)
+    return jnp.stack([jnp.sum(s, 0) for s in sums]) + _correlation_plain(x, g, pitch, blocks * length)
+
+
+def _flipped(kernel):
+    return kernel[::-1, ::-1]
+
+
+def _depthwise_rule(saved, g):
+    x, kernel, grid = saved
+    return depthwise3x3(g, _flipped(kernel), grid), depthwise_correlation(x, g, grid), None
+
+
+def _correlation_rule(saved, u):
+    x, g, grid = saved
+    return depthwise3x3(g, _flipped(u), grid), depthwise3x3(x, u, grid), None
+
+
+depthwise3x3.defvjp(lambda x, kernel, grid: (depthwise3x3(x, kernel, grid), (x, kernel, grid)), _depthwise_rule)
+depthwise_correlation.defvjp(lambda x, g, grid: (depthwise_correlation(x, g, grid), (x, g, grid)), _correlation_rule)

@@ -1,0 +1,1 @@
+"""What is about this machine and not about fusion: compiling, memory, disk."""

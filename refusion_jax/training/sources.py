@@ -1,0 +1,100 @@
+"""The pairs of a run: a folder or manifest of the user's or the built-in scenes, split into training and validation."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from refusion_jax.data.batches import LumaPairs, luma_pairs_from_files
+from refusion_jax.data.pairs import check_sizes, discover, hold_out, split_validation
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.color import to_luma
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation pairs, a line that describes them, a hash of the two name lists, and what to know."""
+
+    train: LumaPairs
+    validation: LumaPairs
+    description: str
+    fingerprint: str
+    remarks: tuple[str, ...] = ()
+
+
+def fingerprint(train: list[str], validation: list[str]) -> str:
+    """SHA-256 of the names, training and validation apart."""
+    return hashlib.sha256("\n".join([*train, "--", *validation]).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def from_folder(
+    folder: Path,
+    task: str,
+    *,
+    crop: int,
+    validation_every: int = 10,
+    exclude: tuple[str, ...] = (),
+    cache_mib: int = 4096,
+) -> TrainingData:
+    """Pairs of a folder or a manifest: every n-th by plainly sorted name is validation, the rest training.
+
+    Where folders (train, val, test) or the manifest's `split` column tell, they decide instead: `test` is never trained
+    on nor looked at, and if any pair is marked for validation, those are the validation (none with validation_every=0).
+
+    Raises InputError when there are no pairs, two sizes in a pair, an image below the crop, an unknown excluded name,
+    or fewer than two training pairs (the meta-train and meta-test pools need one each).
+    """
+    found = discover(folder, task).require()
+    pairs = found.pairs
+    unknown = set(exclude) - {p.name for p in pairs}
+    if unknown:
+        raise InputError(f"data.exclude names {', '.join(sorted(unknown))}, but {folder} has no such pair")
+    tests = sum(p.split == "test" for p in pairs)
+    pairs = [p for p in pairs if p.name not in exclude and p.split != "test"]
+    if tests and not pairs:
+        raise InputError(
+            f"{folder}: all {tests} pairs are of a test part, which is not trained on; name its folder itself to use it"
+        )
+    for pair, (height, width) in zip(pairs, check_sizes(pairs), strict=True):
+        if min(height, width) < crop:
+            raise InputError(
+                f"pair {pair.name} is {width}x{height} pixels, smaller than the {crop}x{crop} training crop; "
+                f"leave it out (--set 'data.exclude=[\"{pair.name}\"]') or lower data.crop"
+            )
+    train, validation = split_validation(pairs, validation_every)
+    if len(train) < 2:
+        raise InputError(
+            f"{folder}: training needs at least 2 pairs besides the held-out ones, found {len(train)}; add pairs"
+        )
+    text = f"{len(train)} training and {len(validation)} validation pairs from {folder}"
+    if tests:
+        text += f" ({tests} of its test part left out)"
+    room = cache_mib * 2**20
+    return TrainingData(
+        luma_pairs_from_files(train, task, room),
+        luma_pairs_from_files(validation, task, room),
+        text,
+        fingerprint([p.name for p in train], [p.name for p in validation]),
+        found.remarks,
+    )
+
+
+def built_in(task: str, seed: int, count: int, size: int, *, crop: int, validation_every: int = 10) -> TrainingData:
+    """The built-in scenes number 0 .. count-1 of a seed, made when first needed."""
+    from refusion_jax.scenes import make_pair  # SciPy is slow to import and real pairs do not need it
+
+    if size < crop:
+        raise InputError(f"data.scene_size must be at least data.crop ({crop}), got {size}")
+
+    def scenes(indices: list[int]) -> LumaPairs:
+        def decode(i):
+            pair = make_pair(task, seed, indices[i], (size, size))
+            return to_luma(pair.a), to_luma(pair.b)
+
+        return LumaPairs([f"{task}_{i:05d}" for i in indices], decode, cache_bytes=2**62)
+
+    train, validation = hold_out(range(count), validation_every)
+    if len(train) < 2:
+        raise InputError(f"data.scenes must leave at least 2 scenes for training, got {count}")
+    text = f"{len(train)} training and {len(validation)} validation scenes, built in (--data DIR trains on real pairs)"
+    names = [[f"{task}_{i:05d}_{seed}_{size}" for i in part] for part in (train, validation)]
+    return TrainingData(scenes(train), scenes(validation), text, fingerprint(*names))

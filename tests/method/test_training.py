@@ -1,0 +1,139 @@
+"""The loop in process: losses fall on the built-in scenes, bad numbers stop it, the time limit, the schedule."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from refusion_jax import config
+from refusion_jax.cli.train import load_data
+from refusion_jax.errors import InputError
+from refusion_jax.fusing.model import load
+from refusion_jax.training import checkpoints, loop
+
+SMALL = [
+    "model.width=8",
+    "model.heads=4",
+    "model.blocks=1",
+    "data.crop=32",
+    "data.batch=4",
+    "data.scenes=12",
+    "data.scene_size=64",
+    "log.every=1",
+    "log.preview_size=32",
+    "log.preview_pairs=1",
+    "log.tensorboard=false",
+]
+
+
+RATES = ["train.lr_f=3e-3", "train.lr_r=3e-3", "train.lr_p=1e-3", "train.meta_steps=3", "checkpoint.every_minutes=0"]
+
+
+def small(*more):
+    return config.resolve("meie", "paper", [*SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(run, outcome) of a short training: 2 epochs of 3 meta and 40 fusion steps."""
+    run = tmp_path_factory.mktemp("runs") / "small"
+    settings = small(*RATES, "train.epochs=2", "train.fusion_steps=40")
+    data = load_data(settings)
+    loop.create_run(run, settings, data)
+    return run, loop.train(run, settings, data, bar=False)
+
+
+def records(run, phase):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [r for r in lines if r["phase"] == phase]
+
+
+def test_a_short_training_lowers_both_losses(trained):
+    run, outcome = trained
+    assert outcome.finished and outcome.step == 86
+    for name in ("fusion", "reconstruction"):
+        values = [r[name] for r in records(run, "fusion")]
+        assert len(values) == 80
+        assert np.mean(values[-10:]) < 0.75 * np.mean(values[:10]), name
+
+
+def test_p_has_learned_something_and_not_collapsed(trained):
+    first, *_, last = records(trained[0], "meta")
+    assert all(r["grad_norm_p"] > 0 for r in records(trained[0], "meta"))
+    assert last["w_imbalance"] < 0.5
+    assert any(first[k] != last[k] for k in ("w_spread", "v_spread"))
+
+
+def test_the_held_out_pairs_are_scored_and_the_best_checkpoint_is_kept(trained, tmp_path):
+    run, _ = trained
+    (record,) = records(run, "validation")
+    assert record["step"] == 86 and {"EN", "SD", "SF", "VIF", "QCB", "QNCIE"} <= record.keys()
+    (best,) = (run / "best").glob("[0-9]*")
+    assert best.name == "86" and checkpoints.read_info(best)["scores"]["VIF"] == record["VIF"]
+    fused = load(run / "best").network_output(*np.random.default_rng(0).random((2, 16, 16), np.float32))
+    assert fused.shape == (16, 16) and load(best).info["step"] == 86
+
+
+def test_a_worse_score_does_not_replace_the_best(trained):
+    run, _ = trained
+    settings = config.load(run / "config.toml")
+    trainer = loop.Trainer(run, settings, load_data(settings))
+    score = checkpoints.read_info(run / "best" / "86")["scores"]["VIF"]
+    trainer.state = trainer.state.replace(step=trainer.state.step + 1)
+    assert not trainer.keep_best({"VIF": score - 0.1})
+    assert [p.name for p in (run / "best").glob("[0-9]*")] == ["86"]
+    assert trainer.keep_best({"VIF": score + 0.1})
+    assert [p.name for p in (run / "best").glob("[0-9]*")] == ["87"]
+
+
+def test_schedule():
+    schedule = loop.Schedule(epochs=2, meta=3, fusion=4)
+    assert schedule.total == 14
+    assert [schedule.locate(s)[1] for s in range(7)] == ["meta"] * 3 + ["fusion"] * 4
+    assert [s for s in range(14) if schedule.locate(s)[2]] == [0, 3, 7, 10]
+    assert [schedule.locate(s)[0] for s in (0, 6, 7, 13)] == [0, 0, 1, 1]
+    for step in range(15):
+        left = schedule.left(step)
+        assert left["meta"] == sum(schedule.locate(s)[1] == "meta" for s in range(step, 14))
+        assert left["fusion"] == sum(schedule.locate(s)[1] == "fusion" for s in range(step, 14))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    # A learning rate at which the parameters of F overflow within a few steps.
+    settings = small(
+        "train.epochs=1",
+        "train.meta_steps=0",
+        "train.fusion_steps=60",
+        "train.lr_f=3e37",
+        "checkpoint.every_steps=1",
+        "log.every=50",
+        "log.preview_pairs=0",
+    )
+    data = load_data(settings)
+    loop.create_run(tmp_path / "run", settings, data)
+    with pytest.raises(InputError, match=r"step \d+ \(fusion\): \w+ is (nan|inf).*last good checkpoint") as caught:
+        loop.train(tmp_path / "run", settings, data, bar=False)
+    bad = int(str(caught.value).split("step ")[1].split()[0])
+    newest = checkpoints.newest(tmp_path / "run")
+    assert newest is None or int(newest.name) < bad
+    for folder in (tmp_path / "run" / "checkpoints").glob("[0-9]*"):
+        assert int(folder.name) < bad
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(checkpoints.read_params(folder)[0]["R"]))
+
+
+def test_the_time_limit_stops_between_steps_and_the_run_goes_on(tmp_path, trained):
+    # The same programs as `trained`, which the compilation cache has by now.
+    settings = small(*RATES, "train.epochs=1", "train.fusion_steps=4", "log.preview_pairs=0")
+    data = load_data(settings)
+    loop.create_run(tmp_path / "run", settings, data)
+    outcome = loop.train(tmp_path / "run", settings, data, max_minutes=1e-6, bar=False)
+    assert (outcome.finished, outcome.step, outcome.reason) == (False, 0, "the time limit")
+    assert loop.train(tmp_path / "run", settings, data, bar=False).step == 7
+
+
+def test_a_run_does_not_go_on_with_other_data(trained):
+    run, _ = trained
+    other = load_data(small("data.scenes=13"))
+    with pytest.raises(InputError, match="was trained on 11 pairs"):
+        loop.check_same_data(run, other)

@@ -1,0 +1,34 @@
+"""compiling.jit: what `prepare` does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from refusion_jax.runtime.compiling import jit
+
+
+def test_prepare_compiles_and_does_not_run():
+    compiled, ran = [], []
+
+    def count(event, seconds, **_):
+        del seconds
+        compiled.extend([event] if event == "/jax/core/compile/backend_compile_duration" else [])
+
+    def note(x):
+        ran.append(1)
+        return x
+
+    def function(x):
+        return jax.pure_callback(note, jax.ShapeDtypeStruct((3,), np.float32), x) + 1
+
+    x, call = jnp.zeros(3), jit(function)
+    jit(jnp.sin)(x)  # asks the backend for its options, which compiles as well
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        call.prepare(x)
+        assert len(compiled) == 1 and not ran
+        np.testing.assert_array_equal(call(x), np.ones(3))
+        call.prepare(x)
+        assert len(compiled) == 1 and len(ran) == 1
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)

@@ -1,0 +1,77 @@
+"""What the machine has to spare, what follows for fusing, and the allocator's settings for training."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from refusion_jax.fusing.model import default_max_memory
+from refusion_jax.runtime import memory
+
+
+def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemFree: 100 kB\nMemAvailable:   2097152 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    assert memory.available_bytes() == 2 * 2**30
+    assert default_max_memory() == 2**30
+
+
+def test_a_system_that_does_not_tell_gives_half_of_all_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "missing")
+    assert memory.available_bytes() > 2**28
+    assert default_max_memory() <= 3 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.arena_max=1"),  # as its user has it
+        ("glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1", None),
+    ],
+)
+def test_a_script_starts_anew_once_with_the_allocator_set(before, after):
+    """In the same process and with its arguments; not where there is nothing to set, nor without glibc."""
+    code = (
+        "import os, sys; from refusion_jax.runtime.memory import restart_with_tuned_malloc as restart; "
+        "print(os.getpid()); sys.stdout.flush(); restart(); print(os.environ.get('GLIBC_TUNABLES', ''), *sys.argv[1:])"
+    )
+    environment = {k: x for k, x in os.environ.items() if k != "GLIBC_TUNABLES"}
+    if before:
+        environment["GLIBC_TUNABLES"] = before
+    done = subprocess.run(
+        [sys.executable, "-c", code, "one", "two words"], env=environment, capture_output=True, text=True, check=True
+    )
+    *pids, last = done.stdout.splitlines()
+    again = after is not None and platform.libc_ver()[0] == "glibc"
+    assert last == f"{after if again else before} one two words"
+    assert len(pids) == (2 if again else 1) and len(set(pids)) == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept_until_that_is_over():
+    """A block of 200 MiB written anew each time, as by a step: kept, its pages are fetched once."""
+    code = """
+import resource
+from refusion_jax.runtime.memory import keep_freed, restart_with_tuned_malloc
+import ctypes
+restart_with_tuned_malloc()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+size = 200 * 2**20
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def use():
+    block = c.malloc(size)
+    ctypes.memset(block, 1, size)
+    c.free(block)
+    return held()
+keep_freed(True)
+kept = use()
+keep_freed(False)
+print(kept - held() > size // 2, use() < kept - size // 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
