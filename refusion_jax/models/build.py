@@ -1,13 +1,44 @@
-"""Builds the three modules from a size, and says what parameters each expects."""
+"""The three networks together: their settings, their parameters as one `Params`, and how they are built."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from refusion_jax.models import FusionNet, ProposalNet, ReconstructionNet
+from refusion_jax.models.fusion import FusionNet
+from refusion_jax.models.proposal import ProposalNet
+from refusion_jax.models.reconstruction import ReconstructionNet
 
 NAMES = ("F", "R", "P")
+
+
+class Params(NamedTuple):
+    """The parameter trees of F, R and P. Released weights have F alone: r and p are then None."""
+
+    f: Any
+    r: Any = None
+    p: Any = None
+
+
+class Networks(NamedTuple):
+    """The three networks as functions of their parameters (for Linen modules: `module.apply` on {"params": ...})."""
+
+    fuse: Callable  # (params_f, a, b) -> fused (B,H,W,1)
+    reconstruct: Callable  # (params_r, fused) -> (a_hat, b_hat)
+    propose: Callable  # (params_p, a, b, gradient_a, gradient_b) -> (w, v), each (B,H,W,2)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The size of F, R and P alike, and P's form."""
+
+    width: int = 16  # channels
+    heads: int = 8  # attention heads; must divide width
+    blocks: int = 2  # transformer blocks a stage
+    expansion: int = 2  # feed-forward expansion
+    symmetric: bool = False  # P treats both sources alike: exchanging them exchanges their weights
 
 
 def build(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2, symmetric: bool = False):
