@@ -58,7 +58,7 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
     params = jax.device_get(run_once(lambda key: init_params(modules, key), jax.random.key(0)))
     height, width = map(int, size.split("x"))
     a, b = np.random.default_rng(0).random((2, height, width)).astype(np.float32)
-    model = Model({"F": params[0]})
+    model = Model({"F": params.f})
     return {f"fuse {size}": median_seconds(lambda: model.network_output(a, b), repeat), "MiB": peak_mib()}
 
 
@@ -80,14 +80,14 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     modules = networks.build()
     nets, loss = meta.linen_networks(*modules), meta.LossSettings()
     inner = {"eta_f": 1e-4, "eta_r": 1e-4, "recompute": devices.recompute("auto")}
-    f, r, p = run_once(lambda key: init_params(modules, key), jax.random.key(0))
+    params = run_once(lambda key: init_params(modules, key), jax.random.key(0))
     train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
     if which == "fusion":
-        step = jit(lambda f, r, p, batch: meta.fusion_gradients(f, r, p, nets, batch, loss))
-        arguments = f, r, p, tuple(train)
+        step = jit(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss))
+        arguments = params, tuple(train)
     else:
-        step = jit(lambda *x: meta.meta_gradient(*x[:3], nets, *x[3:], loss, **inner))
-        arguments = p, f, r, tuple(train), tuple(test)
+        step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, **inner))
+        arguments = params, tuple(train), tuple(test)
     step.prepare(*arguments)
     devices.set_memory(which)
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)

@@ -84,7 +84,7 @@ def tiny_run(folder: Path, task: str = "meie", seeds=(0,)) -> Path:
     manager = checkpoints.open_manager(folder, keep=len(seeds))
     for seed in seeds:
         trees = tiny_trees(seed)
-        state = init_state(trees["F"], trees["R"], trees["P"], make_optimizers())
+        state = init_state(networks.Params(*(trees[name] for name in networks.NAMES)), make_optimizers())
         state = state.replace(step=np.int32(10 * (seed + 1)))
         checkpoints.save(manager, state, {"config": config.to_dict(whole), "streams": {}, "data_sha256": ""})
     manager.close()

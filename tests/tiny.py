@@ -19,7 +19,7 @@ def _modules(channels):
 
 
 def tiny(seed=0, dtype=np.float32, channels=1):
-    """(networks, (params_f, params_r, params_p)) of the tiny size, drawn by NumPy: nothing to compile.
+    """(networks, Params) of the tiny size, drawn by NumPy: nothing to compile.
 
     As at a real start, biases are zero, scales and temperatures near one.
     """
@@ -40,7 +40,7 @@ def tiny(seed=0, dtype=np.float32, channels=1):
         flat = traverse_util.flatten_dict(shapes[net], sep="/")
         return parameters.unflatten({k: draw(k, x.shape) for k, x in flat.items()})
 
-    return nets, tuple(tree(net) for net in "FRP")
+    return nets, networks.Params(*(tree(name) for name in networks.NAMES))
 
 
 def pairs(seed=0, batch=2, size=8, dtype=np.float32):

@@ -209,7 +209,7 @@ def run(arguments) -> int:
             loop.check_same_data(out, data)
             loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
         else:
-            warm_start.initial_trees(config)  # what cannot be a start is found before there is a run directory
+            warm_start.initial_params(config)  # what cannot be a start is found before there is a run directory
             loop.create_run(out, config, data)
 
     processes.from_lead(begin)

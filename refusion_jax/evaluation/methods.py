@@ -46,10 +46,10 @@ def checkpoint_method(name: str, path: str | Path, value_range: str = "minmax") 
 
     exact = path = find_checkpoint(path)
     if path.is_dir():
-        from refusion_jax.training import checkpoints
+        from refusion_jax.weights import orbax_folder
 
         # The run may go on training: its name alone would not tell which checkpoint was scored.
-        exact = path if checkpoints.is_checkpoint(path) else checkpoints.newest(path) or path
+        exact = path if orbax_folder.is_checkpoint(path) else orbax_folder.newest(path) or path
     model = inference.load(exact)
     return Method(name, checkpoint=str(exact), fuse=partial(model.fuse_luma, range=value_range), task=model.task)
 

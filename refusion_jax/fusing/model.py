@@ -275,17 +275,16 @@ def load(checkpoint: str | Path) -> Model:
     when it is none of these or of another architecture."""
     path = find_checkpoint(checkpoint)
     if path.is_dir():
-        from refusion_jax.training import (
-            checkpoints,  # Orbax takes over a second to import; the files below do not need it
-        )
+        from refusion_jax.weights import orbax_folder  # Orbax takes over a second to import; files do not need it
 
-        folder = path if checkpoints.is_checkpoint(path) else checkpoints.newest(path)
+        folder = path if orbax_folder.is_checkpoint(path) else orbax_folder.newest(path)
         if folder is None:
             raise InputError(
                 f"{path}: expected a run directory with checkpoints/, or one checkpoint inside it; "
                 "there is no complete checkpoint here"
             )
-        trees, info = checkpoints.read_params(folder)
+        params, info = orbax_folder.read_params(folder)
+        trees = dict(zip(networks.NAMES, params, strict=True))
         try:
             kept = {key: info["config"][key] for key in ("task", "preset", "model", "loss")} | {"step": info["step"]}
         except (KeyError, TypeError):

@@ -4,8 +4,8 @@ P never sees a loss of its own. Its weights w, v define F's loss; one explicit S
 (Eq. 7); how well R' rebuilds the sources from what F' makes of *other* pairs (Eq. 9) is differentiated through the
 step with respect to P (Eq. 10): a gradient of a gradient.
 
-Every parameter tree is an argument, the networks are plain functions (`Networks`), so F, R, P, the loss or the inner
-loop can be swapped one at a time. A pair batch is a tuple (a, b) of (B,H,W,1) luma in [0,1].
+The parameters travel as one `Params(f, r, p)`, the networks are plain functions (`Networks`), so F, R, P, the loss or
+the inner loop can be swapped one at a time. A pair batch is a tuple (a, b) of (B,H,W,1) luma in [0,1].
 
 `axis` is for batches divided in equal parts over the devices of a mesh axis, under jax.shard_map with check_vma=False:
 each device gives its own part, and gradients are those of the mean over all. A loss is a mean over pixels, so every
@@ -20,17 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from refusion_jax.method.losses import fusion_loss, reconstruction_loss, sobel
+from refusion_jax.models.build import Networks, Params
 
-Params = Any
+Tree = Any  # the parameters of one network
 Batch = tuple[jax.Array, jax.Array]
-
-
-class Networks(NamedTuple):
-    """The three networks as functions of their parameters (for Linen modules: `module.apply` on {"params": ...})."""
-
-    fuse: Callable  # (params_f, a, b) -> fused (B,H,W,1)
-    reconstruct: Callable  # (params_r, fused) -> (a_hat, b_hat)
-    propose: Callable  # (params_p, a, b, gradient_a, gradient_b) -> (w, v), each (B,H,W,2)
 
 
 class LossSettings(NamedTuple):
@@ -73,7 +66,7 @@ def linen_networks(fusion, reconstruction, proposal, dtype=None) -> Networks:
     return Networks(of(fusion), of(reconstruction), of(proposal))
 
 
-def propose_weights(params_p: Params, networks: Networks, batch: Batch, loss: LossSettings):
+def propose_weights(params_p: Tree, networks: Networks, batch: Batch, loss: LossSettings):
     """w and v, (B,H,W,2) each: P on the sources and their gradients."""
     a, b = batch
     gradients = [sobel(x, loss.proposal_form or loss.sobel_form, loss.sobel_scale) for x in (a, b)]
@@ -81,7 +74,7 @@ def propose_weights(params_p: Params, networks: Networks, batch: Batch, loss: Lo
     return (loss.w_floor + (1 - 2 * loss.w_floor) * w, v) if loss.w_floor else (w, v)
 
 
-def fusion_objective(params_f: Params, networks: Networks, batch: Batch, w, v, loss: LossSettings):
+def fusion_objective(params_f: Tree, networks: Networks, batch: Batch, w, v, loss: LossSettings):
     """L_f of F on a batch under the weights w, v (Eq. 1). Returns (L_f, (fused image, dict of terms))."""
     fused = networks.fuse(params_f, *batch)
     total, terms = fusion_loss(
@@ -90,7 +83,7 @@ def fusion_objective(params_f: Params, networks: Networks, batch: Batch, w, v, l
     return total, (fused, terms)
 
 
-def reconstruction_objective(params_r: Params, networks: Networks, fused, batch: Batch, loss: LossSettings):
+def reconstruction_objective(params_r: Tree, networks: Networks, fused, batch: Batch, loss: LossSettings):
     """L_r of R on a fused image (Eq. 4). Returns (L_r, dict of terms)."""
     return reconstruction_loss(
         *networks.reconstruct(params_r, fused),
@@ -101,7 +94,7 @@ def reconstruction_objective(params_r: Params, networks: Networks, fused, batch:
     )
 
 
-def sgd(params: Params, gradient: Params, rate) -> Params:
+def sgd(params: Tree, gradient: Tree, rate) -> Tree:
     """One plain gradient-descent step, params - rate * gradient."""
     return jax.tree.map(lambda p, g: p - rate * g, params, gradient)
 
@@ -126,15 +119,13 @@ def recomputed(function: Callable) -> Callable:
     return call
 
 
-def mean_over(tree: Params, axis: str | None) -> Params:
+def mean_over(tree: Any, axis: str | None) -> Any:
     """The tree averaged over a mesh axis; as it is where axis is None."""
     return tree if axis is None else jax.lax.pmean(tree, axis)
 
 
 def inner_update(
-    params_f: Params,
-    params_r: Params,
-    params_p: Params,
+    params: Params,
     networks: Networks,
     batch: Batch,
     loss: LossSettings,
@@ -152,79 +143,75 @@ def inner_update(
     first_order: the inner gradient counts as a constant, MAML's first-order approximation. P enters L_r through that
     gradient alone, so P's meta-gradient is then exactly zero: a control that leaves P as it was initialised.
     recompute: the derivative in P evaluates P anew (see recomputed), so that its inner maps need not be kept meanwhile.
-    Returns (F', R', InnerReport of the first step).
+    Returns (Params with F' and R', and P as it was; InnerReport of the first step).
     """
 
     def propose(params_p, batch):
         return propose_weights(params_p, networks, batch, loss)
 
-    w, v = (recomputed(propose) if recompute else propose)(params_p, batch)
+    w, v = (recomputed(propose) if recompute else propose)(params.p, batch)
+    f, r = params.f, params.r
     report = None
     for _ in range(steps):
-        grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params_f, networks, batch, w, v, loss)
+        grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(f, networks, batch, w, v, loss)
         # A gradient in R's parameters alone: L_r does not update F. From the second step on F's image, and so R',
         # depends on P; that path belongs to the derivative of Eq. 9 and is kept.
-        grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params_r, networks, fused, batch, loss)
+        grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(r, networks, fused, batch, loss)
         grad_f, grad_r = mean_over((grad_f, grad_r), axis)
         if first_order:
             grad_f = jax.lax.stop_gradient(grad_f)
         if report is None:
             report = InnerReport(terms_f | terms_r, global_norm(grad_f), global_norm(grad_r), w, v)
-        params_f, params_r = sgd(params_f, grad_f, eta_f), sgd(params_r, grad_r, eta_r)
-    return params_f, params_r, report
+        f, r = sgd(f, grad_f, eta_f), sgd(r, grad_r, eta_r)
+    return params._replace(f=f, r=r), report
 
 
 def outer_objective(
-    params_p: Params,
-    params_f: Params,
-    params_r: Params,
-    networks: Networks,
-    meta_train: Batch,
-    meta_test: Batch,
-    loss: LossSettings,
-    **inner,
+    params: Params, networks: Networks, meta_train: Batch, meta_test: Batch, loss: LossSettings, **inner
 ):
-    """Eq. 9's L_r on the meta-test batch with F' and R', as a function of P. `inner` goes to inner_update.
+    """Eq. 9's L_r on the meta-test batch with F' and R', which depend on P. `inner` goes to inner_update.
 
     Returns (L_r, (terms on the meta-test batch, InnerReport on the meta-train batch)).
     """
-    new_f, new_r, report = inner_update(params_f, params_r, params_p, networks, meta_train, loss, **inner)
-    fused = networks.fuse(new_f, *meta_test)
-    total, terms = reconstruction_objective(new_r, networks, fused, meta_test, loss)
+    updated, report = inner_update(params, networks, meta_train, loss, **inner)
+    fused = networks.fuse(updated.f, *meta_test)
+    total, terms = reconstruction_objective(updated.r, networks, fused, meta_test, loss)
     return total, (terms, report)
 
 
 def meta_gradient(
-    params_p: Params, params_f: Params, params_r: Params, networks: Networks, *args, axis: str | None = None, **inner
+    params: Params,
+    networks: Networks,
+    meta_train: Batch,
+    meta_test: Batch,
+    loss: LossSettings,
+    axis: str | None = None,
+    **inner,
 ):
-    """Eq. 10: dL_r(meta-test; F', R')/dP through the inner step. Returns (gradient, (terms, report))
-    as outer_objective does."""
-    gradient, reports = jax.grad(outer_objective, has_aux=True)(
-        params_p, params_f, params_r, networks, *args, axis=axis, **inner
-    )
+    """Eq. 10: dL_r(meta-test; F', R')/dP through the inner step. `inner` goes to inner_update.
+
+    Returns (gradient in P, (terms, report) as outer_objective gives them).
+    """
+
+    def objective(p):
+        return outer_objective(params._replace(p=p), networks, meta_train, meta_test, loss, axis=axis, **inner)
+
+    gradient, reports = jax.grad(objective, has_aux=True)(params.p)
     return mean_over(gradient, axis), reports
 
 
-def fusion_gradients(
-    params_f: Params,
-    params_r: Params,
-    params_p: Params,
-    networks: Networks,
-    batch: Batch,
-    loss: LossSettings,
-    axis: str | None = None,
-):
+def fusion_gradients(params: Params, networks: Networks, batch: Batch, loss: LossSettings, axis: str | None = None):
     """Eq. 11 and 12: dL_f/dF with P frozen, and dL_r/dR on F's image with the image's gradient stopped.
 
-    Returns (gradient of F, gradient of R, terms, (w, v, fused)). L_r never reaches F, nor L_f P.
+    Returns (gradients as Params without p, terms, (w, v, fused)). L_r never reaches F, nor L_f P.
     """
-    w, v = jax.lax.stop_gradient(propose_weights(params_p, networks, batch, loss))
-    grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params_f, networks, batch, w, v, loss)
+    w, v = jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss))
+    grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params.f, networks, batch, w, v, loss)
     fused = jax.lax.stop_gradient(fused)
-    grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params_r, networks, fused, batch, loss)
-    return *mean_over((grad_f, grad_r), axis), terms_f | terms_r, (w, v, fused)
+    grad_r, terms_r = jax.grad(reconstruction_objective, has_aux=True)(params.r, networks, fused, batch, loss)
+    return mean_over(Params(grad_f, grad_r), axis), terms_f | terms_r, (w, v, fused)
 
 
-def global_norm(tree: Params) -> jax.Array:
+def global_norm(tree: Tree) -> jax.Array:
     """Euclidean norm of a whole tree."""
     return jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))

@@ -9,20 +9,25 @@ import jax.numpy as jnp
 import optax
 
 from refusion_jax.method.health import proposal_health
-from refusion_jax.method.meta import LossSettings, Networks, fusion_gradients, global_norm, mean_over, meta_gradient
+from refusion_jax.method.meta import LossSettings, fusion_gradients, global_norm, mean_over, meta_gradient
+from refusion_jax.models.build import Networks, Params
+
+
+class OptimizerStates(NamedTuple):
+    """The states of the three optimisers."""
+
+    f: Any
+    r: Any
+    p: Any
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a step changes: step count, the three parameter trees, their optimisers' states."""
+    """Everything a step changes: step count, parameters, the optimisers' states."""
 
     step: jax.Array  # int32 scalar, meta and fusion steps together
-    params_f: Any
-    params_r: Any
-    params_p: Any
-    opt_f: Any
-    opt_r: Any
-    opt_p: Any
+    params: Params
+    optimizers: OptimizerStates
 
 
 class Optimizers(NamedTuple):
@@ -66,26 +71,19 @@ def make_optimizers(outer: str = "adam", adam_eps: float = 1e-16) -> Optimizers:
     return Optimizers(optax.scale_by_adam(), optax.scale_by_adam(), for_p[outer]())
 
 
-def init_state(params_f, params_r, params_p, optimizers: Optimizers) -> TrainState:
+def init_state(params: Params, optimizers: Optimizers) -> TrainState:
     """The state before the first step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params_f=params_f,
-        params_r=params_r,
-        params_p=params_p,
-        opt_f=optimizers.f.init(params_f),
-        opt_r=optimizers.r.init(params_r),
-        opt_p=optimizers.p.init(params_p),
-    )
+    states = OptimizerStates(*(o.init(tree) for o, tree in zip(optimizers, params, strict=True)))
+    return TrainState(jnp.zeros((), jnp.int32), params, states)
 
 
-def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> tuple[Any, Any, Any]:
+def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
     """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
     fusion, reconstruction, proposal = modules
     x = jnp.zeros((1, 8, 8, 1))
     gradient = jnp.zeros((1, 8, 8, gradient_channels))
     keys = [jax.random.fold_in(key, i) for i in range(3)]  # F, R, P
-    return (
+    return Params(
         fusion.init(keys[0], x, x)["params"],
         reconstruction.init(keys[1], x)["params"],
         proposal.init(keys[2], x, x, gradient, gradient)["params"],
@@ -133,9 +131,7 @@ def make_steps(
         eta_f = rates.f * factor if rates.eta_f is None else rates.eta_f
         eta_r = rates.r * factor if rates.eta_r is None else rates.eta_r
         gradient, (outer, inner) = meta_gradient(
-            state.params_p,
-            state.params_f,
-            state.params_r,
+            state.params,
             networks,
             meta_train,
             meta_test,
@@ -149,7 +145,7 @@ def make_steps(
         )
         # Eq. 10 carries the factor eta_F; without it the optimiser sees numbers far from its eps and from underflow.
         scaled = jax.tree.map(lambda g: g / eta_f, gradient)
-        params_p, opt_p = _descend(optimizers.p, scaled, state.opt_p, state.params_p, rates.p * factor)
+        new_p, state_p = _descend(optimizers.p, scaled, state.optimizers.p, state.params.p, rates.p * factor)
         metrics = {f"inner_{k}": x for k, x in inner.terms.items()}
         metrics |= {f"outer_{k}": x for k, x in outer.items()}
         metrics = mean_over(metrics, axis)
@@ -159,24 +155,24 @@ def make_steps(
             "grad_norm_p": global_norm(gradient),
             **proposal_health(inner.w, inner.v, *meta_train, axis=axis),
         }
-        return state.replace(step=state.step + 1, params_p=params_p, opt_p=opt_p), metrics
+        params, states = state.params._replace(p=new_p), state.optimizers._replace(p=state_p)
+        return TrainState(state.step + 1, params, states), metrics
 
     def fusion_step(state: TrainState, batch):
         factor = decay(state.step)
         images = as_luma(batch)
-        grad_f, grad_r, terms, (w, v, fused) = fusion_gradients(
-            state.params_f, state.params_r, state.params_p, networks, images, loss, axis
-        )
-        params_f, opt_f = _descend(optimizers.f, grad_f, state.opt_f, state.params_f, rates.f * factor)
-        params_r, opt_r = _descend(optimizers.r, grad_r, state.opt_r, state.params_r, rates.r * factor)
+        params, states = state.params, state.optimizers
+        gradients, terms, (w, v, fused) = fusion_gradients(params, networks, images, loss, axis)
+        new_f, state_f = _descend(optimizers.f, gradients.f, states.f, params.f, rates.f * factor)
+        new_r, state_r = _descend(optimizers.r, gradients.r, states.r, params.r, rates.r * factor)
         metrics = mean_over(terms | {"fused_mean": jnp.mean(fused)}, axis)
         metrics |= {
-            "grad_norm_f": global_norm(grad_f),
-            "grad_norm_r": global_norm(grad_r),
+            "grad_norm_f": global_norm(gradients.f),
+            "grad_norm_r": global_norm(gradients.r),
             **proposal_health(w, v, *images, axis=axis),
         }
-        state = state.replace(step=state.step + 1, params_f=params_f, params_r=params_r, opt_f=opt_f, opt_r=opt_r)
-        return state, metrics
+        params, states = params._replace(f=new_f, r=new_r), states._replace(f=state_f, r=state_r)
+        return TrainState(state.step + 1, params, states), metrics
 
     return meta_step, fusion_step
 

@@ -9,11 +9,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from refusion_jax.errors import InputError
-from refusion_jax.method.steps import TrainState
+from refusion_jax.method.steps import OptimizerStates, TrainState
+from refusion_jax.models.build import NAMES, Params
 from refusion_jax.runtime.disk import require_space
 from refusion_jax.training.processes import is_lost
+from refusion_jax.weights.orbax_folder import FOLDER
 
-FOLDER = "checkpoints"
 BEST = "best"
 
 
@@ -29,8 +30,8 @@ def open_manager(run: Path, keep: int, folder: str = FOLDER) -> ocp.CheckpointMa
 
 
 def _trees(state: TrainState) -> tuple[dict, dict]:
-    params = {"F": state.params_f, "R": state.params_r, "P": state.params_p}
-    return params, {"F": state.opt_f, "R": state.opt_r, "P": state.opt_p}
+    """The parameters and the optimisers' states by the networks' names, as they stand on disk."""
+    return tuple(dict(zip(NAMES, trees, strict=True)) for trees in (state.params, state.optimizers))
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]) -> int:
@@ -91,44 +92,8 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> tuple[Train
         ) from error
     params, optimizers = found["params"], found["optimizers"]
     state = TrainState(
-        step=jax.numpy.asarray(found["info"]["step"], jax.numpy.int32),
-        params_f=params["F"],
-        params_r=params["R"],
-        params_p=params["P"],
-        opt_f=optimizers["F"],
-        opt_r=optimizers["R"],
-        opt_p=optimizers["P"],
+        jax.numpy.asarray(found["info"]["step"], jax.numpy.int32),
+        Params(*(params[name] for name in NAMES)),
+        OptimizerStates(*(optimizers[name] for name in NAMES)),
     )
     return state, found["info"]
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """The info of one checkpoint folder."""
-    return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore((folder / "info").absolute())
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a folder is one checkpoint (RUN/checkpoints/STEP)."""
-    return (path / "params").is_dir() and (path / "info").is_dir()
-
-
-def newest(run: Path) -> Path | None:
-    """The newest complete checkpoint folder of a run (or of RUN/best, RUN/checkpoints itself), or None."""
-    folder = run / FOLDER if (run / FOLDER).is_dir() else run
-    steps = [p for p in folder.iterdir() if p.name.isdigit() and is_checkpoint(p)] if folder.is_dir() else []
-    return max(steps, key=lambda p: int(p.name), default=None)
-
-
-def read_params(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """({"F","R","P"} trees of NumPy arrays, info) of one checkpoint folder."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        info = read_info(path)
-        handler, folder = ocp.PyTreeCheckpointHandler(), (path / "params").absolute()
-        # As NumPy's, explicitly: else arrays would go to the devices that they were saved from.
-        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree)
-        params = ocp.Checkpointer(handler).restore(folder, restore_args=how)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: not a readable checkpoint: {reason}; use another one") from error
-    return params, info

@@ -17,7 +17,7 @@ from refusion_jax.data.batches import LumaPairs, epoch_streams, subseed
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import validation_scores
 from refusion_jax.fusing.model import stretch
-from refusion_jax.method.meta import LossSettings, Networks, linen_networks, propose_weights
+from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.method.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps, several
 from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
 from refusion_jax.models import build as networks
@@ -29,8 +29,9 @@ from refusion_jax.training.progress import Progress
 from refusion_jax.training.records import Recorder, write_text
 from refusion_jax.training.sources import TrainingData
 from refusion_jax.training.stopping import TIME_LIMIT, StopRequest, reason
-from refusion_jax.training.warm_start import initial_trees, started_from
+from refusion_jax.training.warm_start import initial_params, started_from
 from refusion_jax.training.watch import Watch, losses_line
+from refusion_jax.weights.orbax_folder import newest, read_info
 
 CONFIG = "config.toml"
 PAIRS = "pairs.json"
@@ -75,9 +76,9 @@ def preview_rows(
         top, left = (height - size) // 2, (width - size) // 2
         a, b = (pair[k][top : top + size, left : left + size].astype(np.float32) / 255 for k in "ab")
         inputs = a[None, :, :, None], b[None, :, :, None]
-        fused = nets["fuse"](state.params_f, *inputs)
-        rebuilt = nets["reconstruct"](state.params_r, fused)
-        w, v = nets["propose"](state.params_p, *inputs)
+        fused = nets["fuse"](state.params.f, *inputs)
+        rebuilt = nets["reconstruct"](state.params.r, fused)
+        w, v = nets["propose"](state.params.p, *inputs)
         rows.append(
             {"a": a, "b": b}
             | {
@@ -96,7 +97,7 @@ class Trainer:
         train = config.train
         self.schedule = Schedule(train.epochs, train.meta_steps, train.fusion_steps)
         modules = networks.build(**to_dict(config)["model"])
-        self.networks: Networks = linen_networks(*modules, DTYPES[train.precision])
+        self.networks = linen_networks(*modules, DTYPES[train.precision])
         self.loss = LossSettings(**to_dict(config)["loss"])
         optimizers = make_optimizers(config.meta.optimizer, config.meta.adam_eps)
         rates = Rates(
@@ -134,14 +135,14 @@ class Trainer:
         channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
 
         def fresh(key):
-            return init_state(*init_params(modules, key, channels), optimizers)
+            return init_state(init_params(modules, key, channels), optimizers)
 
         key = jax.random.key(subseed(config.seed, 0))
         self.manager = checkpoints.open_manager(run, config.checkpoint.keep)
         self.step, self.phase, self.positions = 0, None, {}
         found = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
         if found is None:
-            state = processes.broadcast(started_from(run_once(fresh, key), initial_trees(config)))
+            state = processes.broadcast(started_from(run_once(fresh, key), initial_params(config)))
         else:
             state, info = found
             self.step, self.positions = info["step"], info["streams"]
@@ -193,7 +194,7 @@ class Trainer:
         how = self.config.validation
         held_out = self.data.validation
         shown = (held_out[i] for i in range(min(how.pairs, len(held_out))))
-        params_f = devices.single(self.state.params_f)
+        params_f = devices.single(self.state.params.f)
 
         def fuse_luma(a, b):
             inputs = (x[None, :, :, None].astype(np.float32) / 255 for x in (a, b))
@@ -209,7 +210,7 @@ class Trainer:
         manager = checkpoints.open_manager(self.run, 1, checkpoints.BEST)
         last, sign = manager.latest_step(), 1 if PROTOCOLS["paper"][name].higher_is_better else -1
         if last is not None:
-            before = checkpoints.read_info(self.run / checkpoints.BEST / str(last))["scores"].get(name)
+            before = read_info(self.run / checkpoints.BEST / str(last))["scores"].get(name)
             if before is not None and sign * scores[name] <= sign * before:
                 manager.close()
                 return False
@@ -251,7 +252,7 @@ def train(
             lost = processes.is_lost(error)
             if not lost and not isinstance(error, InputError):
                 raise
-            last = checkpoints.newest(run)
+            last = newest(run)
             where = "the last good checkpoint is that of step " + last.name if last else "there is no checkpoint yet"
             text = processes.lost_line(error) if lost else error
             raise InputError(f"{text}; {where} in {run}") from error

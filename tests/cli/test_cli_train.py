@@ -16,8 +16,10 @@ from refusion_jax.data.pairs import find_pairs
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image, write_image
-from refusion_jax.training import checkpoints, loop
+from refusion_jax.models import build as networks
+from refusion_jax.training import loop
 from refusion_jax.training.previews import COLUMNS, GAP, HEADER
+from refusion_jax.weights import orbax_folder
 
 # The shapes and learning rates of test_resume.py, so that both files share what is compiled.
 SMALL = settings(
@@ -186,7 +188,7 @@ def test_checkpoints_hold_the_three_networks(trained, model):
     assert [p.name for p in folder.iterdir() if p.name.isdigit()] == [str(STEPS)]
     assert set(model.params) == {"F", "R", "P"} and model.task == "meie" and model.info["step"] == STEPS
     assert model.size == {"width": 4, "heads": 2, "blocks": 1, "expansion": 1, "symmetric": False}
-    _, info = checkpoints.read_params(folder / str(STEPS))
+    _, info = orbax_folder.read_params(folder / str(STEPS))
     assert info["config"] == config.to_dict(config.load(trained[0] / "config.toml"))
     assert {p.name for p in trained[0].iterdir()} == {
         "config.toml",
@@ -232,7 +234,9 @@ def test_bad_input_as_a_process(tmp_path, repo, data):
 @pytest.fixture
 def given_parameters(monkeypatch):
     """Starts from tiny_trees: drawing parameters at random takes long to compile."""
-    monkeypatch.setattr(loop, "init_params", lambda *_: tuple(tiny_trees()[net] for net in "FRP"))
+    monkeypatch.setattr(
+        loop, "init_params", lambda *_: networks.Params(*(tiny_trees()[name] for name in networks.NAMES))
+    )
 
 
 def test_a_run_is_not_overwritten_and_a_finished_one_is_left_as_it_is(trained, data, capsys, given_parameters):

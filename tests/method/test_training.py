@@ -10,7 +10,8 @@ from refusion_jax import config
 from refusion_jax.cli.train import load_data
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
-from refusion_jax.training import checkpoints, loop
+from refusion_jax.training import loop
+from refusion_jax.weights import orbax_folder
 
 SMALL = [
     "model.width=8",
@@ -70,7 +71,7 @@ def test_the_held_out_pairs_are_scored_and_the_best_checkpoint_is_kept(trained, 
     (record,) = records(run, "validation")
     assert record["step"] == 86 and {"EN", "SD", "SF", "VIF", "QCB", "QNCIE"} <= record.keys()
     (best,) = (run / "best").glob("[0-9]*")
-    assert best.name == "86" and checkpoints.read_info(best)["scores"]["VIF"] == record["VIF"]
+    assert best.name == "86" and orbax_folder.read_info(best)["scores"]["VIF"] == record["VIF"]
     fused = load(run / "best").network_output(*np.random.default_rng(0).random((2, 16, 16), np.float32))
     assert fused.shape == (16, 16) and load(best).info["step"] == 86
 
@@ -79,7 +80,7 @@ def test_a_worse_score_does_not_replace_the_best(trained):
     run, _ = trained
     settings = config.load(run / "config.toml")
     trainer = loop.Trainer(run, settings, load_data(settings))
-    score = checkpoints.read_info(run / "best" / "86")["scores"]["VIF"]
+    score = orbax_folder.read_info(run / "best" / "86")["scores"]["VIF"]
     trainer.state = trainer.state.replace(step=trainer.state.step + 1)
     assert not trainer.keep_best({"VIF": score - 0.1})
     assert [p.name for p in (run / "best").glob("[0-9]*")] == ["86"]
@@ -115,11 +116,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     with pytest.raises(InputError, match=r"step \d+ \(fusion\): \w+ is (nan|inf).*last good checkpoint") as caught:
         loop.train(tmp_path / "run", settings, data, bar=False)
     bad = int(str(caught.value).split("step ")[1].split()[0])
-    newest = checkpoints.newest(tmp_path / "run")
+    newest = orbax_folder.newest(tmp_path / "run")
     assert newest is None or int(newest.name) < bad
     for folder in (tmp_path / "run" / "checkpoints").glob("[0-9]*"):
         assert int(folder.name) < bad
-        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(checkpoints.read_params(folder)[0]["R"]))
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(orbax_folder.read_params(folder)[0].r))
 
 
 def test_the_time_limit_stops_between_steps_and_the_run_goes_on(tmp_path, trained):

@@ -29,12 +29,12 @@ def alignment(one, other):
 
 def test_gradients_are_those_of_float32_but_for_rounding():
     """All three networks, the meta-gradient included; float32 comes out everywhere."""
-    exact, (f, r, p) = tiny()
+    exact, params = tiny()
     train, test = pairs(batch=2, size=16)
     found = {}
     for name, nets in (("float32", exact), ("bfloat16", narrow())):
-        of_f, of_r, terms, images = jax.jit(lambda nets=nets: fusion_gradients(f, r, p, nets, train, LOSS))()
-        of_p, _ = jax.jit(lambda nets=nets: meta_gradient(p, f, r, nets, train, test, LOSS, eta_f=1e-3, eta_r=1e-3))()
+        (of_f, of_r, _), terms, images = jax.jit(lambda nets=nets: fusion_gradients(params, nets, train, LOSS))()
+        of_p, _ = jax.jit(lambda nets=nets: meta_gradient(params, nets, train, test, LOSS, eta_f=1e-3, eta_r=1e-3))()
         assert {x.dtype for x in jax.tree.leaves((of_f, of_r, of_p, terms, images))} == {np.dtype(np.float32)}
         found[name] = of_f, of_r, of_p, terms
     for one, other, least in zip(found["bfloat16"], found["float32"], (0.999, 0.999, 0.97, 0.999), strict=True):
@@ -60,14 +60,14 @@ def test_depthwise_sums_are_formed_in_float32(side):
 
 
 def test_steps_keep_parameters_in_float32():
-    _, trees = tiny()
+    _, params = tiny()
     optimizers = make_optimizers()
     meta_step, fusion_step = make_steps(narrow(), LOSS, optimizers, Rates(1e-3, 1e-3, 1e-3))
     train, test = (batch_of(pair) for pair in pairs(size=16))
-    state = init_state(*trees, optimizers)
+    state = init_state(params, optimizers)
     state, metrics = jax.jit(fusion_step)(state, train)
     state, more = jax.jit(meta_step)(state, train, test)
-    kinds = {x.dtype for x in jax.tree.leaves((state.params_f, state.params_r, state.params_p, metrics, more))}
+    kinds = {x.dtype for x in jax.tree.leaves((state.params, metrics, more))}
     assert kinds == {np.dtype(np.float32)}
     assert all(np.isfinite(x) for x in jax.tree.leaves((metrics, more)))
 

@@ -40,7 +40,7 @@ def run(nets, params, mesh, kinds, rate=1e-3, inner_steps=1, stacked=False):
     optimizers = make_optimizers()
     steps = make_steps(nets, meta.LossSettings(0.7, 1.3), optimizers, Rates(rate, rate, rate),
                        inner_steps=inner_steps, axis=devices.AXIS if mesh else None)
-    state = devices.replicate(jax.tree.map(jnp.asarray, init_state(*params, optimizers)), mesh)
+    state = devices.replicate(jax.tree.map(jnp.asarray, init_state(params, optimizers)), mesh)
     start, seen = jax.device_get(state), []
     made = {n: jax.jit(devices.divided(several(s) if stacked else s, mesh, n, stacked))
             for n, s in zip((2, 1), steps)}
@@ -59,8 +59,8 @@ def compare(name, *args, **how):
     start, one, metrics_one = run(*args[:2], None, *args[2:], **how)
     _, eight, metrics = run(*args[:2], mesh, *args[2:], **how)
     worst = max(abs(x[k] - y[k]) / (abs(x[k]) + 1e-9) for x, y in zip(metrics_one, metrics, strict=True) for k in x)
-    found[name] = [apart(getattr(one, p), getattr(eight, p)) for p in ("params_f", "params_r", "params_p")]
-    found[name] += [apart(getattr(one, p), getattr(start, p)) for p in ("params_f", "params_r", "params_p")]
+    found[name] = [apart(x, y) for x, y in zip(one.params, eight.params, strict=True)]
+    found[name] += [apart(x, y) for x, y in zip(one.params, start.params, strict=True)]
     found[name] += [float(worst)]
 
 modules = build()

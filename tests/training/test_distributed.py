@@ -14,7 +14,8 @@ from scripts import fails
 from stand_in import SETTINGS, STEPS
 
 from refusion_jax.cli.train import main
-from refusion_jax.training import checkpoints, processes
+from refusion_jax.training import processes
+from refusion_jax.weights import orbax_folder
 from refusion_jax.weights import trees as parameters
 
 EVERY = ["--set", "checkpoint.every_steps=2", "--set", "log.every=2"]
@@ -64,7 +65,7 @@ def ended(found):
 
 def wait_for_checkpoint(run, found, beyond=0):
     while all(p.poll() is None for p in found):
-        newest = checkpoints.newest(run)
+        newest = orbax_folder.newest(run)
         if newest is not None and int(newest.name) > beyond:
             return
         time.sleep(0.02)
@@ -72,9 +73,11 @@ def wait_for_checkpoint(run, found, beyond=0):
 
 
 def result(run):
-    params, info = checkpoints.read_params(checkpoints.newest(run))
+    params, info = orbax_folder.read_params(orbax_folder.newest(run))
     assert info["step"] == STEPS
-    return parameters.flatten(params), [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+    return parameters.flatten(params._asdict()), [
+        json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
         (status, out, said), (killed, *_) = ended(found)
         if "heartbeat" not in said:
             break
-        arguments, last = resume(run), int(checkpoints.newest(run).name)
+        arguments, last = resume(run), int(orbax_folder.newest(run).name)
     assert (status, killed) == (2, -signal.SIGKILL), said
     assert "on 2 devices, cpu (cpu), of 2 processes" in out
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
@@ -106,14 +109,14 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
     assert "another process of this training ended" in errors[0] and "with --resume" in errors[0]
     assert "last good checkpoint is that of step" in errors[0]
     # One is asked to stop: both do, after the same step, with a checkpoint.
-    before = int(checkpoints.newest(run).name)
+    before = int(orbax_folder.newest(run).name)
     found = start(repo, resume(run))
     wait_for_checkpoint(run, found, before)
     found[1].send_signal(signal.SIGTERM)
     (status, out, _), (other, silent, _) = ended(found)
     assert status == other == 128 + signal.SIGTERM
     step = int(out.split("stopped by SIGTERM after step ")[1].split(";")[0])
-    assert before < step < STEPS and checkpoints.newest(run).name == str(step)
+    assert before < step < STEPS and orbax_folder.newest(run).name == str(step)
     assert "step" not in silent  # only process 0 speaks
     # To the end: the parameters and the records are those of one process.
     for status, _, said in ended(start(repo, resume(run))):

@@ -12,10 +12,11 @@ from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import STREAMS, LumaPairs, batches
 from refusion_jax.errors import InputError
 from refusion_jax.models import build as networks
-from refusion_jax.training import checkpoints, loop
+from refusion_jax.training import loop
 from refusion_jax.training.feed import Feed, Schedule
 from refusion_jax.training.stopping import TIME_LIMIT
 from refusion_jax.training.watch import Watch
+from refusion_jax.weights import orbax_folder
 
 
 class Stream:
@@ -160,10 +161,10 @@ def trained(run, *more, stop_after=None):
 
 
 def result(run):
-    folder = checkpoints.newest(run)
+    folder = orbax_folder.newest(run)
     assert folder.name == str(STEPS)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return jax.tree.leaves(checkpoints.read_params(folder)[0]), lines
+    return jax.tree.leaves(orbax_folder.read_params(folder)[0]), lines
 
 
 @pytest.fixture(scope="module")

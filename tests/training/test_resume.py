@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from refusion_jax.training import checkpoints
+from refusion_jax.weights import orbax_folder
 from refusion_jax.weights import trees as parameters
 
 TINY = [
@@ -56,10 +56,10 @@ def uninterrupted(tmp_path_factory, repo):
 
 def everything(run):
     """All parameters and optimiser states of the newest checkpoint, as bytes by name."""
-    folder = checkpoints.newest(run)
-    params, info = checkpoints.read_params(folder)
+    folder = orbax_folder.newest(run)
+    params, info = orbax_folder.read_params(folder)
     assert info["step"] == LAST
-    return {k: x.tobytes() for k, x in parameters.flatten(params).items()}
+    return {k: x.tobytes() for k, x in parameters.flatten(params._asdict()).items()}
 
 
 def records(run):
@@ -84,8 +84,8 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bytes(tmp_path, rep
         if attempt < 2:
             time.sleep(rng.uniform(1, 6))
         else:
-            before = checkpoints.newest(run)
-            while process.poll() is None and checkpoints.newest(run) == before:
+            before = orbax_folder.newest(run)
+            while process.poll() is None and orbax_folder.newest(run) == before:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.3))
         if kills < 5 and process.poll() is None:
@@ -107,14 +107,14 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bytes(tmp_path, rep
 def test_signals_stop_after_a_checkpoint_and_resume_to_the_same_bytes(tmp_path, repo, uninterrupted, number):
     run = tmp_path / "stopped"
     process = subprocess.Popen(command(run), cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and checkpoints.newest(run) is None:
+    while process.poll() is None and orbax_folder.newest(run) is None:
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number, err
     assert f"stopped by {number.name} after step" in out and "--resume" in out
     step = int(out.split("after step ")[1].split(";")[0])
-    assert checkpoints.newest(run).name == str(step) and step < LAST
+    assert orbax_folder.newest(run).name == str(step) and step < LAST
     assert subprocess.run(resume(run), cwd=repo, capture_output=True).returncode == 0
     assert everything(run) == everything(uninterrupted)
 

@@ -8,6 +8,7 @@ from scripts import TINY, fails, picture, settings, tiny_info, tiny_run, tiny_tr
 from refusion_jax import config
 from refusion_jax.cli.train import load_data, main
 from refusion_jax.imaging.files import write_image
+from refusion_jax.models import build as networks
 from refusion_jax.training import loop
 from refusion_jax.weights.safetensors_file import write_safetensors
 
@@ -53,8 +54,8 @@ def test_all_three_networks_are_taken_over(started, tmp_path, capsys):
     run = tiny_run(tmp_path / "before", seeds=(5,))
     state = started("--init", run)
     trees = tiny_trees(5)
-    assert same(state.params_f, trees["F"]) and same(state.params_r, trees["R"]) and same(state.params_p, trees["P"])
-    assert int(state.step) == 0 and not any(np.any(x) for x in jax.tree.leaves(state.opt_f))
+    assert same(state.params, networks.Params(*(trees[name] for name in networks.NAMES)))
+    assert int(state.step) == 0 and not any(np.any(x) for x in jax.tree.leaves(state.optimizers.f))
     assert f"started from the weights of {run}" in capsys.readouterr().out
 
 
@@ -62,8 +63,8 @@ def test_what_the_weights_lack_begins_anew(started, tmp_path):
     trees = tiny_trees(5)
     write_safetensors(tmp_path / "f.safetensors", {"F": trees["F"]}, tiny_info())
     state, plain = started("--init", tmp_path / "f.safetensors"), started()
-    assert same(state.params_f, trees["F"]) and not same(plain.params_f, trees["F"])
-    assert same(state.params_r, plain.params_r) and same(state.params_p, plain.params_p)
+    assert same(state.params.f, trees["F"]) and not same(plain.params.f, trees["F"])
+    assert same(state.params.r, plain.params.r) and same(state.params.p, plain.params.p)
 
 
 def test_weights_that_cannot_be_a_start(data, tmp_path, capsys):
@@ -81,7 +82,7 @@ def test_weights_that_cannot_be_a_start(data, tmp_path, capsys):
 def test_a_relative_path_is_kept_as_an_absolute_one(started, tmp_path, monkeypatch):
     write_safetensors(tmp_path / "w.safetensors", tiny_trees(2), tiny_info())
     monkeypatch.chdir(tmp_path)
-    assert same(started("--init", "w.safetensors").params_f, tiny_trees(2)["F"])
+    assert same(started("--init", "w.safetensors").params.f, tiny_trees(2)["F"])
     (run,) = tmp_path.glob("run*")
     assert config.load(run / "config.toml").train.init == str(tmp_path / "w.safetensors")
     assert load_data(config.load(run / "config.toml")).train.names

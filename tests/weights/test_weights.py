@@ -320,7 +320,7 @@ def test_a_checkpoint_whose_info_is_of_something_else(tmp_path):
 def test_exported_weights_fuse_to_the_same_bytes(tmp_path, run, repo, capsys):
     out = tmp_path / "new folder" / "tiny.safetensors"
     done = script(repo, "-m", "refusion_jax", "weights", "export", run, out)
-    assert done.returncode == 0 and done.stdout == f"wrote {out} (F, P, R)\n", done.stderr
+    assert done.returncode == 0 and done.stdout == f"wrote {out} (F, R, P)\n", done.stderr
     model, exported = inference.load(run), inference.load(out)
     assert same(exported.params, model.params) and exported.info == model.info
     a, b = picture(0, color=True), picture(1, mean=90)
