@@ -1,6 +1,6 @@
 """Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15).
 
-Images of any size: F runs tile by tile (tiling.py), colour goes by rows.
+Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
-from refusion_jax.fusing.tiles import TILE_BYTES, fuse_tiled, make_passes, workers
+from refusion_jax.fusing.tiles import TILE_BYTES, make_fuse, workers
 from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
 from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.models import build as networks
@@ -107,7 +107,7 @@ class Model:
     params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
     when unknown. info: what is known of the origin (task, model size, loss settings, step).
     max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
-    Features between passes (about 150 bytes a pixel) that do not fit go to a temporary file.
+    What is kept between passes (about 150 bytes a pixel) and does not fit goes to a temporary file.
     """
 
     params: dict[str, Any]
@@ -119,9 +119,9 @@ class Model:
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
-        nets = linen_networks(*networks.build(**self.size))
-        of_f = {key: value for key, value in self.size.items() if key != "symmetric"}
-        self._functions["fuse"] = functools.partial(fuse_tiled, make_passes(**of_f))
+        modules = networks.build(**self.size)
+        nets = linen_networks(*modules)
+        self._functions["fuse"] = make_fuse(modules[0])
         self._functions["rebuild"] = jit(nets.reconstruct)
         self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
 

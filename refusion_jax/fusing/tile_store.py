@@ -2,7 +2,7 @@
 
 One copy serves all passes. A pass reads tiles with their overlap and writes their own pixels; so that it does not
 overwrite what tiles below still have to read, it writes every row some rows further up than it read it (the first ones
-behind the last, in a circle). See `Features.ahead` for what that asks of the order of the work.
+behind the last, in a circle). See `TileStore.ahead` for what that asks of the order of the work.
 """
 
 import os
@@ -16,8 +16,8 @@ import numpy as np
 from refusion_jax.errors import InputError
 
 
-class Features:
-    """Feature maps (H,W,C) of float32 for tiles of `own` (rows, columns) pixels and an overlap of `margin`.
+class TileStore:
+    """Maps (H,W,C) of float32, read and written in tiles of `own` (rows, columns) pixels and an overlap of `margin`.
 
     Pixels lie in columns of tiles: of one column and row, `own` pixels are next to each other, map by map, and once
     more those at its left and right edge, which its neighbours need. So a tile is three contiguous pieces each to read
@@ -157,7 +157,7 @@ def _files(shapes: list[tuple[int, int]], columns: int) -> list[list[_File]]:
         free = shutil.disk_usage(folder).free
         if free < size:
             raise InputError(
-                f"expected {size / 2**30:.1f} GiB of free disk in {folder} for features that do not fit into memory, "
+                f"expected {size / 2**30:.1f} GiB of free disk in {folder} for what does not fit into memory, "
                 f"got {free / 2**30:.1f} GiB; {ADVICE}"
             )
         file = tempfile.TemporaryFile(dir=folder, prefix="refusion-")

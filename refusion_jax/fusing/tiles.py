@@ -1,10 +1,10 @@
 """F on images of any size, tile by tile, with the result of the whole image (paper, Section 3.4).
 
-Channel attention needs an image's sums alone (blocks.attention_sums). So F runs in passes, one for each attention in a
-row: pass p carries every tile from attention p-1 to attention p and adds up the sums of p; the last pass ends in the
-fused luma. Between passes the features at attention p are kept, of the largest images partly in a file (features.py).
-All tiles have one shape: one compilation serves every image size. Tiles overlap by the reach of the convolutions; there
-are no seams.
+A network that offers its list of layers (models/layer_list.py) runs in passes from one sum over the image to the next:
+each pass carries every tile on and adds up the tiles' sums; the last one ends in the fused luma. What lies between two
+passes is kept for every pixel, of the largest images partly in a file (tile_store.py). All tiles have one shape, so one
+compilation serves every image size. Tiles overlap by the reach of a pass: there are no seams. A network without such a
+list runs on the whole image at once.
 """
 
 import functools
@@ -17,94 +17,84 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
-from refusion_jax.fusing.tile_store import Features
-from refusion_jax.models.blocks import TransformerBlock
-from refusion_jax.models.fusion import AttentionalFusion
-from refusion_jax.models.operators.dense import dense3x3
+from refusion_jax.fusing.tile_store import TileStore
+from refusion_jax.models.layer_list import fuse_part
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.runtime.compiling import jit
 
 # A tile's own pixels, rows and columns. Small enough that the widest features stay in a processor's cache and a step's
 # working memory under the 32 MiB from which the C library fetches it anew from the system each time.
 OWN = 120, 128
-MARGIN = 4  # reach of a step: at most four 3x3 convolutions, in the last one
 TILE_BYTES = 60 * 2**20  # working memory of a step, about
 
 
-class Passes(NamedTuple):
-    """F cut at its attentions: compiled steps[p](params, x, mask, sums) -> (x, sums).
+def make_fuse(module) -> Callable:
+    """fuse(params, a, b, *, room=None, progress=None) -> F's output: `fuse_tiled`, or where the module has no
+    `layer_list` the whole image at once, in as much memory as that takes."""
+    if hasattr(module, "layer_list"):
+        return functools.partial(fuse_tiled, make_passes(module))
+    network = jit(lambda params, *images: module.apply({"params": params}, *images))
 
-    A tile is a frame (N,C) of models/frames.py, N the pixels of a tile with its overlap, that has no border of zeros:
-    what the convolutions make of its outermost pixels is wrong, and the overlap covers it. x: frames, what step p-1
-    gave, for step 0 the luma of both sources. mask (N,1): 1 inside the image; beyond it x is 0. sums: of attention p-1
-    over the whole image, None for step 0. Given back: the features that attention p is of, of each source or of both
-    together, and its sums over the tile's own pixels; by the last step the fused luma (N,1) and no sums.
+    def fuse(params, a, b, *, room=None, progress=None):
+        del room
+        fused = np.asarray(network(params, a[None, :, :, None], b[None, :, :, None]), np.float32)[0, :, :, 0]
+        if progress is not None:
+            progress(1, 1)
+        return fused
+
+    return fuse
+
+
+class Passes(NamedTuple):
+    """A network cut at its sums: compiled steps[turn](params, streams, mask, sums) -> (streams, sums), see
+    layer_list.fuse_part.
+
+    A tile is a frame (N,C) of models/operators/frames.py, N the pixels of a tile with its overlap, that has no border
+    of zeros: what the convolutions make of its outermost pixels is wrong, and the overlap covers it. mask (N,1): 1
+    inside the image; beyond it the streams are 0. The sums given are of the whole image, those given back of the tile's
+    own pixels.
     """
 
     steps: tuple[Callable, ...]
     own: tuple[int, int]  # rows and columns of a tile
     margin: int  # its overlap on each side
-    channels: int  # of what is kept between two steps
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a tile with its overlap."""
         return tuple(side + 2 * self.margin for side in self.own)
 
+    def channels(self, params) -> list[list[int]]:
+        """Channels of each stream that each step takes. Nothing is compiled."""
+        pixels = jax.ShapeDtypeStruct((self.shape[0] * self.shape[1], 1), np.float32)
+        streams, sums, found = (pixels, pixels), None, []
+        for step in self.steps:
+            found.append([x.shape[-1] for x in streams])
+            streams, sums = step.eval_shape(params, streams, pixels, sums)
+        return found
 
-def make_passes(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> Passes:
-    """The passes of F at one size. Nothing is compiled before the first call."""
-    block = TransformerBlock(heads, expansion)
-    fusion = AttentionalFusion(heads)
-    rows, columns = (side + 2 * MARGIN for side in OWN)
-    own = np.pad(np.ones(OWN, np.float32), MARGIN).reshape(-1, 1)
 
-    # Each layer takes x and what is kept as tuples, of both sources or, in the decoder, of one stream.
-    def blocks_of(names, i, params, x, grid, kept=None, window=None):
-        kept = [None] * len(names) if kept is None else zip(*kept, strict=True)
-        results = [
-            block.apply({"params": params[name][str(i)]}, x, grid, kept, window)
-            for name, x, kept in zip(names, x, kept, strict=True)
-        ]
-        return tuple(results) if window is None else tuple(zip(*results, strict=True))
+def make_passes(module) -> Passes:
+    """The passes of a network with a `layer_list`. Nothing is compiled before the first call."""
 
-    def merge(params, x, grid, kept=None, window=None):
-        merged = fusion.apply({"params": params["fusion"]}, *x, grid, kept, window)
-        return (merged,) if window is None else merged
+    def count_and_reach(network):
+        layers = network.layer_list()
+        return len(layers.attention), layers.reach
 
-    layers = [
-        *(functools.partial(blocks_of, ("encoder1", "encoder2"), i) for i in range(blocks)),
-        merge,
-        *(functools.partial(blocks_of, ("decoder",), i) for i in range(blocks)),
-    ]
+    count, reach = module.apply({}, method=count_and_reach)
+    margin = max(reach, 1)
+    rows, columns = (side + 2 * margin for side in OWN)
+    own = np.pad(np.ones(OWN, np.float32), margin).reshape(-1, 1)
 
-    def read(params, images, grid):
-        """The sources' first convolutions."""
-        names = "project_in_1", "project_in_2"
-        return tuple(dense3x3(x, params[name]["kernel"], grid) for x, name in zip(images, names, strict=True))
+    def step(turn, params, streams, mask, sums):
+        # The outermost rows and columns take the place of a border.
+        grid = Grid(mask, 1, rows - 2, columns - 2, own)
+        return module.apply(
+            {"params": params}, method=lambda network: fuse_part(network.layer_list(), turn, streams, sums, grid)
+        )
 
-    def write(params, x, grid):
-        """The last convolutions: the fused luma."""
-        x = nn.leaky_relu(dense3x3(x, params["project_out_0"]["kernel"], grid), 0.01)
-        return nn.sigmoid(dense3x3(x, params["project_out_1"]["kernel"], grid))
-
-    def step(p, params, x, mask, sums):
-        grid = Grid(mask, 1, rows - 2, columns - 2)  # the outermost rows and columns take the place of a border
-        if p == 0:
-            x = read(params, x, grid)
-        else:
-            # Here v is needed and in the step before the sums were: XLA drops the rest of what an attention opens with.
-            _, v = layers[p - 1](params, x, grid, window=own)
-            x = layers[p - 1](params, x, grid, kept=(sums, v))
-        if p == len(layers):
-            return write(params, *x, grid), None
-        sums, _ = layers[p](params, x, grid, window=own)
-        return x, sums
-
-    steps = tuple(jit(functools.partial(step, p)) for p in range(len(layers) + 1))
-    return Passes(steps, OWN, MARGIN, 2 * width)
+    return Passes(tuple(jit(functools.partial(step, turn)) for turn in range(count + 1)), OWN, margin)
 
 
 class Tile(NamedTuple):
@@ -125,6 +115,86 @@ def tiles_of(shape: tuple[int, int], own: tuple[int, int]) -> list[list[Tile]]:
         ]
         for y in range(0, height, rows)
     ]
+
+
+def workers() -> int:
+    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
+    more than 16, since each takes memory (TILE_BYTES)."""
+    if jax.default_backend() != "cpu":
+        return 2
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(1 + cores, 16)
+
+
+def fuse_tiled(
+    passes: Passes,
+    params: Any,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    room: int | None = None,
+    progress: Callable | None = None,
+) -> np.ndarray:
+    """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
+
+    room: bytes of memory for what lies between passes, None: as needed; the rest goes to a temporary file.
+    progress(done, total) is called after each tile of each pass. Raises InputError where the disk has no room.
+    """
+    work = _Work(passes, jax.device_put(params), (a, b), room)
+    tiles = tiles_of(a.shape, passes.own)
+    done, total = 0, len(passes.steps) * sum(map(len, tiles))
+    sums = None
+    with ThreadPoolExecutor(workers()) as pool:
+        try:
+            for turn in range(len(passes.steps)):
+                parts = []
+                for part in _in_order(pool, functools.partial(work.run, turn, sums), tiles, work.store.ahead):
+                    parts.append(part)
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
+                # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
+                sums = jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return work.fused
+
+
+class _Work:
+    """One pair under way: what lies between two passes, and the fused luma as it comes."""
+
+    def __init__(self, passes: Passes, params: Any, images: tuple[np.ndarray, ...], room: int | None):
+        self.passes, self.params, self.images = passes, params, images
+        self.shape = images[0].shape
+        self.channels = passes.channels(params)
+        most = max(map(sum, self.channels[1:]), default=1)
+        self.store = TileStore(self.shape, passes.own, passes.margin, most, workers(), room)
+        self.fused = np.empty(self.shape, np.float32)
+        self._buffers = threading.local()
+
+    def run(self, turn: int, sums: Any, tile: Tile) -> Any:
+        """One step of one tile -> its sums."""
+        mask = _cut(None, self.shape, tile, self.passes)
+        streams, sums = self.passes.steps[turn](self.params, self._streams(turn, tile), mask, sums)
+        if turn < len(self.passes.steps) - 1:
+            self.store.write(turn, tile.place, [np.asarray(x).reshape(*self.passes.shape, -1) for x in streams])
+            return jax.device_get(sums)
+        margin = self.passes.margin
+        own = tuple(slice(margin, margin + part.stop - part.start) for part in (tile.rows, tile.columns))
+        self.fused[tile.rows, tile.columns] = np.asarray(streams).reshape(self.passes.shape)[own]
+        return None
+
+    def _streams(self, turn: int, tile: Tile) -> tuple[np.ndarray, ...]:
+        """What the step takes, in memory that belongs to the thread."""
+        if turn == 0:
+            return tuple(_cut(image, self.shape, tile, self.passes) for image in self.images)
+        channels = self.channels[turn]
+        if getattr(self._buffers, "channels", None) != channels:
+            self._buffers.channels = channels
+            self._buffers.maps = [_aligned((*self.passes.shape, count)) for count in channels]
+        self.store.read(turn - 1, tile.place, self._buffers.maps)
+        return tuple(x.reshape(-1, x.shape[-1]) for x in self._buffers.maps)
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -148,81 +218,6 @@ def _cut(image: np.ndarray | None, shape: tuple[int, int], tile: Tile, passes: P
     )
     frame[tuple(inside)] = 1 if image is None else image[rows, columns]
     return frame.reshape(-1, 1)
-
-
-def workers() -> int:
-    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
-    more than 16, since each takes memory (TILE_BYTES)."""
-    if jax.default_backend() != "cpu":
-        return 2
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(1 + cores, 16)
-
-
-def fuse_tiled(
-    passes: Passes,
-    params: Any,
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    room: int | None = None,
-    progress: Callable | None = None,
-) -> np.ndarray:
-    """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
-
-    room: bytes of memory for features, None: as needed; the rest goes to a temporary file. progress(done, total) is
-    called after each tile of each pass. Raises InputError where the disk has no room.
-    """
-    shape = a.shape
-    tiles = tiles_of(shape, passes.own)
-    last = len(passes.steps) - 1
-    fused = np.empty(shape, np.float32)
-    features = Features(shape, passes.own, passes.margin, passes.channels, workers(), room)
-    params = jax.device_put(params)
-    sums: list[Any] = [None]
-    kinds: dict[int, list[int]] = {}  # channels of each frame that a step takes, as the one before gave them
-    buffers = threading.local()
-
-    def frames_of(p: int, tile: Tile) -> tuple[np.ndarray, ...]:
-        """What step p takes, in memory that belongs to the thread."""
-        if p == 0:
-            return tuple(_cut(image, shape, tile, passes) for image in (a, b))
-        if getattr(buffers, "kinds", None) != kinds[p]:
-            buffers.kinds = kinds[p]
-            buffers.maps = [_aligned((*passes.shape, channels)) for channels in kinds[p]]
-        features.read(p - 1, tile.place, buffers.maps)
-        return tuple(x.reshape(-1, x.shape[-1]) for x in buffers.maps)
-
-    def run(p: int, tile: Tile):
-        """One step of one tile -> its sums."""
-        given = frames_of(p, tile)
-        frames, added = passes.steps[p](params, given, _cut(None, shape, tile, passes), sums[p])
-        if p == last:
-            size = [part.stop - part.start for part in (tile.rows, tile.columns)]
-            own = tuple(slice(passes.margin, passes.margin + side) for side in size)
-            fused[tile.rows, tile.columns] = np.asarray(frames).reshape(passes.shape)[own]
-            return None
-        maps = [np.asarray(x).reshape(*passes.shape, -1) for x in frames]
-        features.write(p, tile.place, maps)
-        kinds[p + 1] = [x.shape[-1] for x in maps]
-        return jax.device_get(added)
-
-    done, total = 0, (last + 1) * sum(map(len, tiles))
-    with ThreadPoolExecutor(workers()) as pool:
-        try:
-            for p in range(last + 1):
-                parts = []
-                for part in _in_order(pool, functools.partial(run, p), tiles, features.ahead):
-                    parts.append(part)
-                    done += 1
-                    if progress is not None:
-                        progress(done, total)
-                # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
-                sums.append(jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return fused
 
 
 def _in_order(pool: ThreadPoolExecutor, run: Callable, tiles: list[list[Tile]], ahead: int) -> Iterator:

@@ -1,6 +1,6 @@
 """Building blocks of all three networks: convolutions, channel attention (MDTA), gated feed-forward (GDFN), RTB.
 
-Feature maps are frames (N,C), see models/frames.py; the networks' inputs and outputs are images (B,H,W,C). No
+Feature maps are frames (N,C), see models/operators/frames.py; the networks' inputs and outputs are images (B,H,W,C). No
 convolution has a bias; every 3x3 convolution pads with zeros by 1.
 """
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from refusion_jax.models.operators.dense import conv3x3
+from refusion_jax.models.operators.dense import conv3x3, dense3x3
 from refusion_jax.models.operators.depthwise import depthwise3x3, wide
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.models.operators.pointwise import channel_mean, pointwise
@@ -20,13 +20,14 @@ conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Conv3x3(nn.Module):
-    """Dense 3x3 convolution of images. (B,H,W,C) -> (B,H,W,features)."""
+    """Dense 3x3 convolution. Images (B,H,W,C) -> (B,H,W,features); with a grid, frames (N,C) -> (N,features)."""
 
     features: int
 
     @nn.compact
-    def __call__(self, x):
-        return conv3x3(x, self.param("kernel", conv_init, (3, 3, x.shape[-1], self.features)))
+    def __call__(self, x, grid: Grid | None = None):
+        kernel = self.param("kernel", conv_init, (3, 3, x.shape[-1], self.features))
+        return conv3x3(x, kernel) if grid is None else dense3x3(x, kernel, grid)
 
 
 class Conv1x1(nn.Module):
@@ -40,20 +41,22 @@ class Conv1x1(nn.Module):
 
 
 class PointwiseDepthwise(nn.Module):
-    """1x1 convolution, then depthwise 3x3. (N,C) -> a tuple of `parts` frames (N,features/parts)."""
+    """1x1 convolution to `factor` times the channels, then depthwise 3x3. (N,C) -> a tuple of `parts` frames
+    (N,factor*C/parts)."""
 
-    features: int
+    factor: int
     parts: int = 1
 
     @nn.compact
-    def __call__(self, x, grid: Grid, masks: tuple[jax.Array, ...] | None = None):
-        """masks (N,1): where each part is wanted and not 0, none outside the images; by default all of the images."""
-        kernel = self.param("pointwise", conv_init, (x.shape[-1], self.features)).astype(x.dtype)
+    def __call__(self, x, *grids: Grid):
+        """grids: one for all parts, or one for each; a part is zero where its grid's mask is."""
+        channels = x.shape[-1]
+        kernel = self.param("pointwise", conv_init, (channels, self.factor * channels)).astype(x.dtype)
         # (3,3,1,features): the singleton makes the initialiser see the fan-in of a depthwise kernel, 9.
-        depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.features))[:, :, 0].astype(x.dtype)
+        depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.factor * channels))[:, :, 0].astype(x.dtype)
         # The kernels are split and not the result: XLA would compute the sum over taps anew for each part.
         parts = zip(jnp.split(kernel, self.parts, -1), jnp.split(depthwise, self.parts, -1), strict=True)
-        grids = [grid] * self.parts if masks is None else [grid.replace(mask=mask) for mask in masks]
+        grids = grids * self.parts if len(grids) == 1 else grids
         return tuple(depthwise3x3(pointwise(x, k), d, g) for (k, d), g in zip(parts, grids, strict=True))
 
 
@@ -114,30 +117,22 @@ def mix(v: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 class SelfAttention(nn.Module):
-    """MDTA: q, k, v from one feature map. Keeps (N,C).
-
-    For an image in parts (tiling.py) in two steps: with `window` (N,1) nothing but (attention_sums over the pixels it
-    marks, v); then with `kept`, (sums of the whole image, v), the result; x is not needed.
-    """
+    """MDTA: q, k, v from one feature map. Keeps (N,C)."""
 
     heads: int
 
-    @nn.compact
-    def __call__(self, x, grid: Grid, kept=None, window=None):
-        attention = ChannelAttention(self.heads, name="attention")
-        if kept is None:
-            qkv = PointwiseDepthwise(3 * x.shape[-1], 3, name="qkv")
-            q, k, v = qkv(x, grid) if window is None else qkv(x, grid, windows(grid, window))
-            kept = attention_sums(q, k, grid.batch), v
-            if window is not None:
-                return kept
-        sums, v = kept
-        return mix(v, attention(sums))
+    def setup(self):
+        self.qkv = PointwiseDepthwise(3, 3)
+        self.attention = ChannelAttention(self.heads)
 
+    def sums(self, x, grid: Grid):
+        """(attention_sums, v)."""
+        q, k, v = self.qkv(x, grid.summed, grid.summed, grid)
+        return attention_sums(q, k, grid.batch), v
 
-def windows(grid: Grid, window: jax.Array) -> tuple[jax.Array, ...]:
-    """Masks of q, k and v: q and k count where both the image and the window are."""
-    return grid.mask * window, grid.mask * window, grid.mask
+    def result(self, sums, v):
+        """The attention's output, given the sums of the whole image."""
+        return mix(v, self.attention(sums))
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -170,9 +165,8 @@ class GatedFeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x, grid: Grid):
-        channels = x.shape[-1]
-        gate, value = PointwiseDepthwise(2 * self.expansion * channels, 2, name="project_in")(x, grid)
-        return Conv1x1(channels, name="project_out")(gated(gate, value))
+        gate, value = PointwiseDepthwise(2 * self.expansion, 2, name="project_in")(x, grid)
+        return Conv1x1(x.shape[-1], name="project_out")(gated(gate, value))
 
 
 class LayerNorm(nn.Module):
@@ -193,23 +187,29 @@ class LayerNorm(nn.Module):
 class TransformerBlock(nn.Module):
     """RTB, the Restormer block: x + attention(norm(x)), then x + feed-forward(norm(x)). Keeps (N,C).
 
-    `kept` and `window` as for SelfAttention.
+    In two steps, `sums` and `result`, it is an attention layer of models/layer_list.py with a single stream.
     """
 
     heads: int
     expansion: int = 2
 
-    @nn.compact
-    def __call__(self, x, grid: Grid, kept=None, window=None):
-        attention = SelfAttention(self.heads, name="self_attention")
-        if kept is not None:
-            attended = attention(None, grid, kept)
-        else:
-            attended = attention(LayerNorm(name="norm1")(x, grid), grid, window=window)
-            if window is not None:
-                return attended
-        x = x + attended
-        return x + GatedFeedForward(self.expansion, name="feed_forward")(LayerNorm(name="norm2")(x, grid), grid)
+    def setup(self):
+        self.norm1 = LayerNorm()
+        self.self_attention = SelfAttention(self.heads)
+        self.norm2 = LayerNorm()
+        self.feed_forward = GatedFeedForward(self.expansion)
+
+    def sums(self, x, grid: Grid):
+        """(attention_sums, v)."""
+        return self.self_attention.sums(self.norm1(x, grid), grid)
+
+    def result(self, x, sums, v, grid: Grid):
+        """The block's output, given the sums of the whole image."""
+        x = x + self.self_attention.result(sums, v)
+        return x + self.feed_forward(self.norm2(x, grid), grid)
+
+    def __call__(self, x, grid: Grid):
+        return self.result(x, *self.sums(x, grid), grid)
 
 
 class Stage(nn.Module):
@@ -219,8 +219,10 @@ class Stage(nn.Module):
     heads: int
     expansion: int = 2
 
-    @nn.compact
+    def setup(self):
+        self.layers = [TransformerBlock(self.heads, self.expansion, name=str(i)) for i in range(self.blocks)]
+
     def __call__(self, x, grid: Grid):
-        for i in range(self.blocks):
-            x = TransformerBlock(self.heads, self.expansion, name=str(i))(x, grid)
+        for layer in self.layers:
+            x = layer(x, grid)
         return x

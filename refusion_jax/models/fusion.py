@@ -13,41 +13,43 @@ from refusion_jax.models.blocks import (
     attention_sums,
     gated,
     mix,
-    windows,
 )
+from refusion_jax.models.layer_list import EachStream, LayerList, fuse_whole
 from refusion_jax.models.operators.depthwise import wide
-from refusion_jax.models.operators.frames import Grid, from_frame, grid_of, to_frame
 
 
 class AttentionalFusion(nn.Module):
-    """AFM: cross attention between the sources, then gated merging. Two frames (N,C) -> (N,2C).
+    """AFM: cross attention between the sources, then gated merging. Two frames (N,C) -> one of (N,2C).
 
-    `kept` and `window` as for blocks.SelfAttention, in pairs: the sums of both attentions, v of both sources.
+    An attention layer of models/layer_list.py.
     """
 
     heads: int
     expansion: int = 4
 
+    def setup(self):
+        self.qkv1 = PointwiseDepthwise(3, 3)
+        self.qkv2 = PointwiseDepthwise(3, 3)
+
+    def sums(self, sources, grid):
+        """Of both attentions, and v of both sources: each asks with the query of the other."""
+        q1, k1, v1 = self.qkv1(sources[0], grid.summed, grid.summed, grid)
+        q2, k2, v2 = self.qkv2(sources[1], grid.summed, grid.summed, grid)
+        return (attention_sums(q2, k1, grid.batch), attention_sums(q1, k2, grid.batch)), (v1, v2)
+
     @nn.compact
-    def __call__(self, x1, x2, grid: Grid, kept=None, window=None):
-        channels = x1.shape[-1]
-        hidden = self.expansion * channels
-        if kept is None:
-            masks = None if window is None else windows(grid, window)
-            q1, k1, v1 = PointwiseDepthwise(3 * channels, 3, name="qkv1")(x1, grid, masks)
-            q2, k2, v2 = PointwiseDepthwise(3 * channels, 3, name="qkv2")(x2, grid, masks)
-            kept = (attention_sums(q2, k1, grid.batch), attention_sums(q1, k2, grid.batch)), (v1, v2)
-            if window is not None:
-                return kept
-        sums, (v1, v2) = kept
+    def result(self, sources, sums, values, grid):
+        """Both sources in one frame."""
+        (x1, x2), (v1, v2) = sources, values
         x1 = x1 + mix(v1, ChannelAttention(self.heads, name="attention1")(sums[0]))
         x2 = x2 + mix(v2, ChannelAttention(self.heads, name="attention2")(sums[1]))
         both = jnp.concatenate([x1, x2], -1)
-        gate1, gate2 = PointwiseDepthwise(2 * hidden, 2, name="gate")(both, grid)
-        (value1,) = PointwiseDepthwise(hidden, name="value1")(x1, grid)
-        (value2,) = PointwiseDepthwise(hidden, name="value2")(x2, grid)
-        merged = Conv1x1(2 * channels, name="project_out1")(gated(gate1, value1))
-        return both + merged + Conv1x1(2 * channels, name="project_out2")(gated(gate2, value2))
+        gate1, gate2 = PointwiseDepthwise(self.expansion, 2, name="gate")(both, grid)
+        (value1,) = PointwiseDepthwise(self.expansion, name="value1")(x1, grid)
+        (value2,) = PointwiseDepthwise(self.expansion, name="value2")(x2, grid)
+        channels = both.shape[-1]
+        merged = Conv1x1(channels, name="project_out1")(gated(gate1, value1))
+        return (both + merged + Conv1x1(channels, name="project_out2")(gated(gate2, value2)),)
 
 
 class FusionNet(nn.Module):
@@ -62,14 +64,34 @@ class FusionNet(nn.Module):
     blocks: int = 2
     expansion: int = 2
 
-    @nn.compact
-    def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        grid = grid_of(*a.shape[:3], a.dtype)
+    def setup(self):
         stage = {"blocks": self.blocks, "heads": self.heads, "expansion": self.expansion}
-        x1 = Stage(**stage, name="encoder1")(to_frame(Conv3x3(self.width, name="project_in_1")(a)), grid)
-        x2 = Stage(**stage, name="encoder2")(to_frame(Conv3x3(self.width, name="project_in_2")(b)), grid)
-        x = AttentionalFusion(self.heads, name="fusion")(x1, x2, grid)
-        x = from_frame(Stage(**stage, name="decoder")(x, grid), grid)
-        x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)
-        x = Conv3x3(1, name="project_out_1")(x)
+        self.project_in_1 = Conv3x3(self.width)
+        self.project_in_2 = Conv3x3(self.width)
+        self.encoder1 = Stage(**stage)
+        self.encoder2 = Stage(**stage)
+        self.fusion = AttentionalFusion(self.heads)
+        self.decoder = Stage(**stage)
+        self.project_out_0 = Conv3x3(self.width)
+        self.project_out_1 = Conv3x3(1)
+
+    def layer_list(self) -> LayerList:
+        """F as models/layer_list.py has it."""
+        encoders = zip(self.encoder1.layers, self.encoder2.layers, strict=True)
+        decoder = zip(self.decoder.layers, strict=True)
+        return LayerList(
+            stems=(self.project_in_1, self.project_in_2),
+            attention=(*map(EachStream, encoders), self.fusion, *map(EachStream, decoder)),
+            head=self.head,
+            reach=4,  # the last pass: v, the feed-forward, the head's two
+        )
+
+    def head(self, streams, grid=None):
+        """The last convolutions: one stream -> the fused luma."""
+        (x,) = streams
+        x = nn.leaky_relu(self.project_out_0(x, grid), 0.01)
+        x = self.project_out_1(x, grid)
         return nn.sigmoid(x.astype(wide(x)))
+
+    def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        return fuse_whole(self.layer_list(), (a, b))

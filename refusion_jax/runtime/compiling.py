@@ -41,7 +41,7 @@ def jit(function: Callable, **options) -> Callable:
 
     `options` go to jax.jit. Nothing is compiled or asked of the backend before the first call. `prepare`, of what comes
     back, compiles for such arguments without running, where nothing was compiled before, and hands the memory that took
-    back to the system: of a meta step a gigabyte, which would else lie beside the step's own.
+    back to the system: of a meta step a gigabyte, which would else lie beside the step's own. `eval_shape`: jax.jit's.
     """
     compiled = None
 
@@ -66,7 +66,11 @@ def jit(function: Callable, **options) -> Callable:
                 ready().lower(*args, **kwargs).compile()
             return_freed()
 
-    call.prepare = prepare
+    def eval_shape(*args, **kwargs):
+        with exact():
+            return ready().eval_shape(*args, **kwargs)
+
+    call.prepare, call.eval_shape = prepare, eval_shape
     return call
 
 

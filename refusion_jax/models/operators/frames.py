@@ -17,12 +17,21 @@ import numpy as np
 
 @flax.struct.dataclass
 class Grid:
-    """Where the pixels of a frame lie. mask (N,1): 1 inside an image, 0 on the border."""
+    """Where the pixels of a frame lie. mask (N,1): 1 inside an image, 0 on the border.
+
+    counted (N,1): 1 at the pixels that sums over the image count, for a part that overlaps others; None: all pixels.
+    """
 
     mask: jax.Array
     batch: int = flax.struct.field(pytree_node=False)
     height: int = flax.struct.field(pytree_node=False)  # without the border
     width: int = flax.struct.field(pytree_node=False)
+    counted: jax.Array | None = None
+
+    @property
+    def summed(self) -> "Grid":
+        """The same grid with a mask of the pixels that sums count."""
+        return self if self.counted is None else self.replace(mask=self.mask * self.counted, counted=None)
 
     @property
     def pitch(self) -> int:
