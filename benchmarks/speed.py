@@ -100,6 +100,7 @@ def measure_start(repeat: int) -> dict[str, float]:
 
     from refusion_jax.imaging.files import write_image
     from refusion_jax.models import build as networks
+    from refusion_jax.models.build import Params
     from refusion_jax.weights.safetensors_file import write_safetensors
 
     rng = np.random.default_rng(0)
@@ -109,7 +110,7 @@ def measure_start(repeat: int) -> dict[str, float]:
     tree = jax.tree.map(lambda s: (rng.standard_normal(s.shape) * 0.1).astype(np.float32), shapes)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        write_safetensors(folder / "f.safetensors", {"F": tree}, {"task": "ivif"})
+        write_safetensors(folder / "f.safetensors", Params(tree), {"task": "ivif"})
         for name in "ab":
             write_image(folder / f"{name}.png", rng.integers(0, 255, (480, 640, 3), np.uint8))
         command = [

@@ -3,6 +3,10 @@
 import importlib
 import sys
 
+from refusion_jax import __version__
+from refusion_jax.cli.common import printable, program
+from refusion_jax.tasks import nearest
+
 COMMANDS = {
     "train": "train F, R and P on pairs of pictures",
     "fuse": "fuse pairs of pictures with trained weights",
@@ -10,7 +14,7 @@ COMMANDS = {
     "data": "look over a folder of pairs, write its manifest",
     "scenes": "write built-in scenes as pictures",
     "report": "make an HTML page of a training run",
-    "weights": "export trained weights",
+    "weights": "export trained weights, or say what they are",
 }
 
 
@@ -18,11 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command named by the first argument; returns the exit status."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help"):
-        print("usage: refusion COMMAND [...]; COMMAND --help tells more\n")
+        print(f"usage: {program('COMMAND')} [...]\n\n{program('COMMAND')} --help tells more.\n")
         print("\n".join(f"  {name:10s}{purpose}" for name, purpose in COMMANDS.items()))
         return 0
+    if command == "--version":
+        print(f"refusion_jax {__version__}")
+        return 0
     if command not in COMMANDS:
-        print(f"refusion: unknown command {command!r}; expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(printable(f"error: unknown command {command!r}{nearest(command, COMMANDS)}"), file=sys.stderr)
         return 2
     return importlib.import_module(f"refusion_jax.cli.{command}").main(rest)
 

@@ -1,4 +1,4 @@
-"""Looks over a folder of pairs or a manifest, writes manifests: python -m refusion_jax data DIR [--manifest FILE]."""
+"""The command data: look over a folder of pairs or a manifest, write manifests."""
 
 import argparse
 import dataclasses
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.data import check as survey
 from refusion_jax.data import manifest
 from refusion_jax.data.discovery import Discovery
@@ -24,7 +24,7 @@ SHOWN = 20  # lines of one kind of problem, unless --all
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        prog="python -m refusion_jax data",
+        prog=program("data"),
         description="Says which pairs a folder or a manifest (.csv) holds and what is wrong with them. Exit status 0: "
         "nothing; 1: problems were found; 2: bad input, such as a folder without any pair.",
     )

@@ -1,11 +1,11 @@
-"""evaluate.py and refusion-evaluate: score checkpoints and folders of fused images on pairs."""
+"""The command evaluate: score checkpoints and folders of fused images on pairs."""
 
 import argparse
 import sys
 from collections import Counter
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.data.pair import SPLITS
 from refusion_jax.data.pairs import Discovery, Pair, discover
 from refusion_jax.errors import InputError
@@ -26,7 +26,7 @@ class _InOrder(argparse.Action):
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        prog="evaluate.py",
+        prog=program("evaluate"),
         description="Score fused images. Every pair of --data is fused by each --ckpt, or its fused image is "
         "read from each --fused folder; prints a table and writes it with per-image values to --out.",
     )

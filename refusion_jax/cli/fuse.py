@@ -1,4 +1,4 @@
-"""fuse.py and refusion-fuse: fuse pairs and stacks of pictures with a trained or a released checkpoint."""
+"""The command fuse: fuse pairs and stacks of pictures with a trained or a released checkpoint."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from refusion_jax.cli import fusing
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.cli.outputs import Job, Sources, check_extra, make_folders, plan_jobs
 from refusion_jax.data.pairs import find_pairs, pairs_from_arguments
 from refusion_jax.errors import InputError
@@ -42,7 +42,7 @@ def memory(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        prog="fuse.py",
+        prog=program("fuse"),
         description="Fuse two registered pictures of one scene, or the frames of a bracket or focus stack. Order of a "
         "pair: infrared visible; PET, SPECT or CT before MRI; near far; for meie any order (the darker counts as the "
         "first).",

@@ -1,9 +1,9 @@
-"""python -m refusion_jax report RUN: a training run as one HTML page."""
+"""The command report: a training run as one HTML page."""
 
 import argparse
 import sys
 
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax.cli.common import printable, program, run_command
 
 
 def run(arguments) -> int:
@@ -18,11 +18,11 @@ def run(arguments) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The report command. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m refusion_jax report",
+        prog=program("report"),
         description="Write a training run, finished or not, as one HTML page that needs no network: losses, gradient "
         "norms, health of P, validation scores, previews, settings.",
     )
-    parser.add_argument("run", metavar="RUN", help="the run directory (what train.py --out named)")
+    parser.add_argument("run", metavar="RUN", help="the run directory (what --out of the training named)")
     parser.add_argument("--out", metavar="FILE", help="the page to write (default RUN/report.html)")
     arguments = parser.parse_args(argv)
     return run_command(lambda: run(arguments))

@@ -1,10 +1,11 @@
-"""Writes built-in scenes as PNG pairs: python -m refusion_jax scenes --task meie --out DIR."""
+"""The command scenes: write built-in scenes as pairs of PNG files."""
 
 import argparse
 import re
 import sys
 from pathlib import Path
 
+from refusion_jax.cli.common import program
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_image
 from refusion_jax.scenes.pairs import make_pair, task_name
@@ -55,7 +56,7 @@ def write_pairs(task: str, out: Path, count: int, seed: int, size: tuple[int, in
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, write, print; 0, or 2 after bad input."""
-    parser = argparse.ArgumentParser(prog="python -m refusion_jax scenes", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("scenes"), description="Write built-in scenes as PNG pairs.")
     parser.add_argument("--task", required=True, help="ivif, mif, mfif or meie")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--count", type=int, default=16, help="number of pairs (default 16)")

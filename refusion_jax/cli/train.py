@@ -1,4 +1,4 @@
-"""train.py and refusion-train: train F, R and P on a folder of pairs or on the built-in scenes."""
+"""The command train: train F, R and P on a folder of pairs or on the built-in scenes."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.runtime.memory import restart_with_tuned_malloc
 
@@ -15,7 +15,7 @@ from refusion_jax.runtime.memory import restart_with_tuned_malloc
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        prog="train.py", description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
+        prog=program("train"), description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
     )
     p.add_argument(
         "--task",
@@ -227,7 +227,7 @@ def say(outcome, out: Path) -> None:
     quoted = shlex.quote(str(out))
     if outcome.finished:
         print(printable(f"done: {outcome.step} steps in {out}"))
-        print(printable(f"fuse with: python fuse.py --ckpt {quoted} --pair A B"))
+        print(printable(f"fuse with: {program('fuse')} --ckpt {quoted} --pair A B"))
     else:
         print(
             printable(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}")

@@ -1,36 +1,91 @@
-"""python -m refusion_jax weights export RUN out.safetensors"""
+"""The command weights: trained weights exported as one .safetensors file, or described."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from refusion_jax.cli.common import printable, run_command
+from refusion_jax import config
+from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
 from refusion_jax.weights.safetensors_file import write_safetensors
+from refusion_jax.weights.trees import by_name, count, from_names
+
+ANY_WEIGHTS = "a run directory, a checkpoint inside one, a .safetensors or .pth file, or a task's name"
 
 
-def run(arguments) -> int:
-    """Exports; returns 0."""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog=program("weights"), description="Export trained weights, or say what they are.")
+    actions = p.add_subparsers(dest="action", required=True)
+    export = actions.add_parser("export", help="write the parameters as one .safetensors file")
+    export.add_argument("checkpoint", metavar="CKPT", help=ANY_WEIGHTS)
+    export.add_argument("out", type=Path, help="the .safetensors file to write")
+    export.set_defaults(run=export_weights)
+    show = actions.add_parser("show", help="say what the weights are: task, size, settings, step, scores")
+    show.add_argument("checkpoint", metavar="CKPT", help=ANY_WEIGHTS)
+    show.set_defaults(run=show_weights)
+    return p
+
+
+def export_weights(arguments) -> int:
+    """Writes OUT; returns 0."""
     if arguments.out.suffix != ".safetensors":
         raise InputError(f"expected an output name ending in .safetensors, got {arguments.out}")
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists already; choose another name or delete it first")
-    model = load(arguments.run)
-    write_safetensors(arguments.out, model.params, model.info)
-    print(printable(f"wrote {arguments.out} ({', '.join(model.params)})"))
+    model = load(arguments.checkpoint)
+    params = from_names(model.params)
+    write_safetensors(arguments.out, params, model.info)
+    print(printable(f"wrote {arguments.out} ({', '.join(by_name(params))})"))
     return 0
 
 
+def show_weights(arguments) -> int:
+    """Prints what is known of the weights, a line each; returns 0."""
+    model = load(arguments.checkpoint)
+    counts = {name: count(tree) for name, tree in by_name(from_names(model.params)).items()}
+    lines = {
+        "task": model.task or "not known",
+        "parameters": ", ".join(f"{name} {number:,}" for name, number in counts.items()),
+        "model": ", ".join(f"{key} {value}" for key, value in model.size.items()),
+        "settings": (", ".join(changed_settings(model.info)) or "the defaults")
+        if "loss" in model.info
+        else "not known",
+    }
+    for key, value in model.info.items():
+        if key not in ("task", "model", "loss"):
+            lines[key] = shown(value)
+    for key, value in lines.items():
+        print(printable(f"{key:12s}{value}"))
+    return 0
+
+
+def changed_settings(info: dict[str, Any]) -> list[str]:
+    """The model's and the loss's settings that differ from the defaults, as --set takes them."""
+    defaults = config.to_dict(config.Config())
+    return [
+        f"{section}.{key}={value}"
+        for section in ("model", "loss")
+        for key, value in info.get(section, {}).items()
+        if value != defaults[section].get(key)
+    ]
+
+
+def shown(value: Any) -> str:
+    """A value of the stored information on one line; tables as `key value, key value`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(x)}" for key, x in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(shown, value))
+    return f"{value:,}" if type(value) is int else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The export command. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m refusion_jax weights", description="Export trained weights.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    export = commands.add_parser("export", help="write the three parameter trees as one .safetensors file")
-    export.add_argument("run", help="a run directory, a checkpoint inside one, or any other weights file")
-    export.add_argument("out", type=Path, help="the .safetensors file to write")
-    arguments = parser.parse_args(argv)
-    return run_command(lambda: run(arguments))
+    """Entry point. Returns the exit status."""
+    arguments = parser().parse_args(argv)
+    return run_command(lambda: arguments.run(arguments))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Discovery:
     def require(self) -> "Discovery":
         """Itself. Raises InputError if there is no pair, a file without partner, or anything else wrong."""
         if self.errors:
-            more = f" (and {len(self.errors) - 1} more; python -m refusion_jax data lists all)"
+            more = f" (and {len(self.errors) - 1} more; the command data lists all)"
             raise InputError(self.errors[0] + (more if len(self.errors) > 1 else ""))
         if self.unpaired:
             raise InputError(unpaired_line(self.unpaired))

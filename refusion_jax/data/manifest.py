@@ -252,8 +252,8 @@ def _path_in(text: str, where: str) -> Path:
     text = text.replace("\\", "/")
     if os.name != "nt" and (re.match("[A-Za-z]:", text) or text.startswith("//")):
         raise InputError(
-            f"{where}: '{text}' is a path of a Windows machine; make it relative, or give the folder of the files:"
-            " python -m refusion_jax data MANIFEST --root DIR --manifest NEW.csv"
+            f"{where}: '{text}' is a path of a Windows machine; make it relative, or give the folder of the files"
+            " to the command data MANIFEST --root DIR --manifest NEW.csv"
         )
     if "\0" in text:
         raise InputError(f"{where}: has a NUL character; expected a path")
@@ -326,5 +326,5 @@ def _missing_files(path: Path, root: Path, pairs: list[Pair]) -> list[str]:
     names = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return [
         f"{path}: {len(missing)} of its {2 * len(pairs)} files are missing: {names}; if they lie in another folder than"
-        f" {root}, write a list for that one: python -m refusion_jax data {path} --root DIR --manifest NEW.csv"
+        f" {root}, write a list for that one with the command data {path} --root DIR --manifest NEW.csv"
     ]

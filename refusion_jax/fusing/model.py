@@ -4,7 +4,6 @@ Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
 import functools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from refusion_jax.runtime.memory import available_bytes
 from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
-from refusion_jax.weights.trees import check_architecture, flatten
+from refusion_jax.weights.trees import by_name, check_architecture, flatten
 
 RANGES = ("minmax", "clip")
 # Eq. 15's tau by name, for chroma stored with its neutral value at 128. "vivid" puts tau at neutral, so that the more
@@ -263,12 +262,6 @@ def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dic
     return task, settings["model"], LossSettings(**settings["loss"])
 
 
-def _task_of_name(path: Path) -> str | None:
-    """The task a released file's name tells: ReFusion_MEIF.pth -> meie."""
-    words = re.split(r"[^a-z]+", path.stem.lower().replace("meif", "meie"))
-    return next((w for w in words if w in TASKS), None)
-
-
 def load(checkpoint: str | Path) -> Model:
     """A model from a task's name (the weights that come with the package), a run directory (its newest checkpoint), a
     checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone). Raises InputError
@@ -296,10 +289,10 @@ def load(checkpoint: str | Path) -> Model:
             f"({', '.join(TASKS)}) for the weights that come with the package"
         )
     if path.suffix == ".safetensors":
-        trees, info = read_safetensors(path)
-        return from_trees(trees, info, str(path))
+        params, info = read_safetensors(path)
+        return from_trees(by_name(params), info, str(path))
     if path.suffix == ".pth":
-        task = _task_of_name(path)
-        return from_trees({"F": read_released(path)}, {"task": task, "released": path.name}, str(path))
+        params, info = read_released(path)
+        return from_trees(by_name(params), info, str(path))
     kind = path.suffix or "plain"
     raise InputError(f"{path}: expected a run directory, a .safetensors or a .pth file, got a {kind} file")

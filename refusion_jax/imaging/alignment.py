@@ -140,11 +140,11 @@ def require_opencv():
     try:
         import cv2
     except ImportError as error:
-        raise InputError('aligning needs OpenCV: pip install "refusion_jax[photo]"') from error
+        raise InputError("aligning needs OpenCV: pip install opencv-python-headless") from error
     # Before 4.13 findTransformECC takes one channel only.
     if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < (4, 13):
         raise InputError(
-            f'aligning needs OpenCV 4.13 or later, got {cv2.__version__}: pip install --upgrade "refusion_jax[photo]"'
+            f"aligning needs OpenCV 4.13 or later, got {cv2.__version__}: pip install --upgrade opencv-python-headless"
         )
     return cv2
 

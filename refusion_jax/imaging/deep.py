@@ -70,7 +70,7 @@ def encode_png(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview
 
 def missing_opencv(path: object, what: str, instead: str) -> InputError:
     """The error for a file that needs OpenCV where it is not installed."""
-    return InputError(f'{path}: {what} needs OpenCV; pip install "refusion_jax[photo]", or {instead}')
+    return InputError(f"{path}: {what} needs OpenCV; pip install opencv-python-headless, or {instead}")
 
 
 def _opencv() -> ModuleType:

@@ -52,9 +52,13 @@ def read_settings(run: Path) -> Settings:
     """The settings in RUN/config.toml. InputError when RUN is no run directory or the file cannot be read."""
     if not os.path.isdir(run):  # unlike Path.is_dir, False where it cannot look
         what = "is a file" if os.path.exists(run) else "does not exist"
-        raise InputError(f"{run}: expected the run directory of a training (what train.py --out names), but it {what}")
+        raise InputError(
+            f"{run}: expected the run directory of a training (what --out of the training named), but it {what}"
+        )
     if not os.path.isfile(run / "config.toml"):
-        raise InputError(f"{run} is not a run directory: there is no config.toml in it; give what train.py --out named")
+        raise InputError(
+            f"{run} is not a run directory: there is no config.toml in it; give what --out of the training named"
+        )
     from refusion_jax import config  # JAX takes a second to import, which other commands of this package need not pay
 
     values = config.read_toml(run / "config.toml")

@@ -13,8 +13,8 @@ def pretrained(task: str) -> Path:
     path = FOLDER / f"{task}.safetensors"
     if not path.is_file():
         raise InputError(
-            f"this installation has no weights for {task}: give --ckpt, a run of your own (python train.py --task "
-            f"{task}) or a released ReFusion .pth file"
+            f"this installation has no weights for {task}: give --ckpt, a run of your own (train --task {task}) "
+            "or a released ReFusion .pth file"
         )
     return path
 

@@ -1,13 +1,16 @@
 """The released weights of F (.pth files) under our parameter names."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.weights import trees as parameters
-from refusion_jax.weights.torch_file import deduplicate, read_state_dict
+from refusion_jax.models.build import Params
+from refusion_jax.tasks import TASK_ALIASES, TASKS
+from refusion_jax.weights.torch_file import read_state_dict
+from refusion_jax.weights.trees import unflatten
 
 
 def _released_names() -> dict[str, str]:
@@ -53,7 +56,7 @@ def from_released(state: dict[str, np.ndarray], origin: str = "state dict") -> A
 
     Kernels turn from (out, in, kh, kw) to (kh, kw, in, out), 1x1 kernels to (in, out), temperatures to (heads,).
     """
-    state = deduplicate(state)
+    state = without_copies(state)
     names = _released_names()
     wrong = [f"missing {k}" for k in names if k not in state] + [f"extra {k}" for k in state if k not in names]
     if wrong:
@@ -66,9 +69,35 @@ def from_released(state: dict[str, np.ndarray], origin: str = "state dict") -> A
             x = x.transpose(2, 3, 1, 0)
             x = x[0, 0] if x.shape[:2] == (1, 1) else x
         flat[ours] = np.ascontiguousarray(x.reshape(-1) if ours.endswith("temperature") else x)
-    return parameters.unflatten(flat)
+    return unflatten(flat)
 
 
-def read_released(path: Path) -> Any:
-    """F's parameter tree from a released .pth file, read without PyTorch; nothing but tensors is admitted."""
-    return from_released(read_state_dict(path), str(path))
+def without_copies(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state dict without `X.conv.weight` beside `X.weight`: the released files name most tensors twice.
+
+    Order and all other names are kept. InputError if the two differ.
+    """
+    kept = {}
+    for name, x in state.items():
+        owner, _, last = name.rpartition(".")
+        short = f"{owner.removesuffix('.conv')}.{last}"
+        if short == name or short not in state:
+            kept[name] = x
+        elif state[short].dtype != x.dtype or not np.array_equal(state[short], x, equal_nan=True):
+            raise InputError(f"expected {short!r} and {name!r} to be one tensor under two names, but they differ")
+    return kept
+
+
+def task_of_name(path: Path) -> str | None:
+    """The task that a released file's name tells (ReFusion_MEIF.pth: meie); None without one."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((task for w in words if (task := TASK_ALIASES.get(w, w)) in TASKS), None)
+
+
+def read_released(path: Path) -> tuple[Params, dict[str, Any]]:
+    """(parameters: F alone; info: task, name of the file) of a released .pth file, read without PyTorch.
+
+    Raises InputError for any other file; nothing but tensors is admitted.
+    """
+    params = Params(from_released(read_state_dict(path), str(path)))
+    return params, {"task": task_of_name(path), "released": path.name}

@@ -1,4 +1,4 @@
-"""Our own weights files: the parameter trees and what they belong to, as one .safetensors file."""
+"""Our own weights files: the parameters and what they belong to, as one .safetensors file."""
 
 import json
 from pathlib import Path
@@ -11,26 +11,26 @@ import safetensors.numpy
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
-from refusion_jax.weights import trees as parameters
+from refusion_jax.models.build import Params
+from refusion_jax.weights.trees import by_name, flatten, from_names, unflatten
 
 FORMAT = "refusion_jax 1"
 HEADER = "refusion_jax"  # the file's one entry of metadata: of several, safetensors writes a random order
 
 
-def write_safetensors(path: Path, trees: dict[str, Any], info: dict[str, Any]) -> None:
-    """{"F","R","P"} trees and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically.
+def write_safetensors(path: Path, params: Params, info: dict[str, Any]) -> None:
+    """Parameters and info (JSON-able: task, model, loss, step) as one .safetensors file, atomically.
 
-    The same trees and info give the same bytes.
+    The same parameters and info give the same bytes.
     """
-    flat = {f"{net}/{k}": x for net, tree in trees.items() for k, x in parameters.flatten(tree).items()}
+    flat = {f"{net}/{k}": x for net, tree in by_name(params).items() for k, x in flatten(tree).items()}
     flat = {k: np.asarray(x, order="C") for k, x in flat.items()}  # ascontiguousarray would give scalars an axis
     header = json.dumps({"format": FORMAT, "info": info}, sort_keys=True)
-    blob = safetensors.numpy.save(flat, {HEADER: header})
-    write_bytes(path, blob)
+    write_bytes(path, safetensors.numpy.save(flat, {HEADER: header}))
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trees by network name, float32, and info) of a file made by write_safetensors.
+def read_safetensors(path: Path) -> tuple[Params, dict[str, Any]]:
+    """(parameters, float32, and info) of a file made by write_safetensors.
 
     Raises InputError for any other file, and where the parameters are no floating-point numbers.
     """
@@ -56,6 +56,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with np.errstate(over="ignore"):  # what is too large becomes infinite and is found by the check of values
             trees.setdefault(net, {})[name] = x.astype(np.float32)
     try:
-        return {net: parameters.unflatten(tree) for net, tree in trees.items()}, info
+        return from_names({net: unflatten(tree) for net, tree in trees.items()}), info
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""Parameter trees as flat, named tensors: naming, counting, and the check against what an architecture expects."""
+"""Parameter trees: by the networks' names, as flat named tensors, counted, and checked against an architecture."""
 
 from typing import Any
 
@@ -7,6 +7,22 @@ import numpy as np
 from flax import traverse_util
 
 from refusion_jax.errors import InputError
+from refusion_jax.models.build import NAMES, Params
+
+
+def by_name(params: Params) -> dict[str, Any]:
+    """{"F": tree} and, where there are such, "R" and "P": the names in files and messages."""
+    return {name: tree for name, tree in zip(NAMES, params, strict=True) if tree is not None}
+
+
+def from_names(trees: dict[str, Any]) -> Params:
+    """The inverse of by_name. InputError for another network's name, and without F."""
+    for name in trees:
+        if name not in NAMES:
+            raise InputError(f"unknown network {name!r}; expected {', '.join(NAMES)}")
+    if "F" not in trees:
+        raise InputError(f"expected the parameters of F, got {', '.join(trees) or 'none'}")
+    return Params(*(trees.get(name) for name in NAMES))
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.imaging.files import read_image, write_image
 from refusion_jax.weights.safetensors_file import write_safetensors
+from refusion_jax.weights.trees import from_names
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def run_dir(tmp_path_factory):
 def weights(tmp_path_factory):
     """The trees of seed 0 as a file, which is read faster than a run directory."""
     path = tmp_path_factory.mktemp("weights") / "tiny weights.v1.safetensors"
-    write_safetensors(path, tiny_trees(), tiny_info())
+    write_safetensors(path, from_names(tiny_trees()), tiny_info())
     return path
 
 
@@ -320,7 +321,7 @@ def test_checkpoints_of_another_kind(tmp_path, pair, capsys):
     trees["F"]["surplus"] = {"kernel": np.zeros(2, np.float32)}
     del trees["F"]["project_in_2"]
     trees["F"]["project_in_1"] = {"kernel": np.zeros((3, 3, 1, 5), np.float32)}
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     said = refused(capsys, *rest)
     for words in (
         "another architecture",
@@ -332,15 +333,15 @@ def test_checkpoints_of_another_kind(tmp_path, pair, capsys):
 
     trees = tiny_trees()
     del trees["R"][min(trees["R"])]
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     assert "network R: a checkpoint of another architecture (missing " in refused(capsys, *rest)
 
     trees = tiny_trees()
     trees["F"]["project_in_1"]["kernel"][0, 0, 0, 0] = np.nan
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     assert "must be finite, but project_in_1/kernel hold NaN or infinity" in refused(capsys, *rest)
 
-    write_safetensors(path, {"F": tiny_trees()["F"]}, tiny_info())
+    write_safetensors(path, from_names({"F": tiny_trees()["F"]}), tiny_info())
     assert f"--maps needs the loss proposal network P, which {path} does not have" in refused(capsys, *rest, "--maps")
     assert not (tmp_path / "out").exists()
     fuse(*rest)

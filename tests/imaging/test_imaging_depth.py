@@ -299,8 +299,8 @@ def test_opencv_missing(tmp_path, monkeypatch):
     deep_png = saved(tmp_path / "deep.png", png(RGB))
     deep_tiff = saved(tmp_path / "deep.tif", tiff(RGB))
     monkeypatch.setitem(sys.modules, "cv2", None)  # importing it then fails
-    refused(read_picture, deep_png, 'pip install "refusion_jax[photo]"', "16-bit PNG in colour")
-    refused(lambda path: write_image(path, RGB), tmp_path / "new.png", 'pip install "refusion_jax[photo]"', ".tif")
+    refused(read_picture, deep_png, "pip install opencv-python-headless", "16-bit PNG in colour")
+    refused(lambda path: write_image(path, RGB), tmp_path / "new.png", "pip install opencv-python-headless", ".tif")
     assert not (tmp_path / "new.png").exists()
     assert np.abs(read_image(deep_png).astype(int) - to_depth(RGB, 8)).max() <= 1
     # All else needs no extra.

@@ -11,6 +11,7 @@ from refusion_jax.imaging.files import write_image
 from refusion_jax.models import build as networks
 from refusion_jax.training import loop
 from refusion_jax.weights.safetensors_file import write_safetensors
+from refusion_jax.weights.trees import from_names
 
 SMALL = (*TINY, "data.crop=12", "data.batch=2")
 
@@ -61,7 +62,7 @@ def test_all_three_networks_are_taken_over(started, tmp_path, capsys):
 
 def test_what_the_weights_lack_begins_anew(started, tmp_path):
     trees = tiny_trees(5)
-    write_safetensors(tmp_path / "f.safetensors", {"F": trees["F"]}, tiny_info())
+    write_safetensors(tmp_path / "f.safetensors", from_names({"F": trees["F"]}), tiny_info())
     state, plain = started("--init", tmp_path / "f.safetensors"), started()
     assert same(state.params.f, trees["F"]) and not same(plain.params.f, trees["F"])
     assert same(state.params.r, plain.params.r) and same(state.params.p, plain.params.p)
@@ -69,7 +70,7 @@ def test_what_the_weights_lack_begins_anew(started, tmp_path):
 
 def test_weights_that_cannot_be_a_start(data, tmp_path, capsys):
     base = ["--task", "meie", "--data", data, "--out", tmp_path / "run"]
-    write_safetensors(tmp_path / "tiny.safetensors", tiny_trees(), tiny_info())
+    write_safetensors(tmp_path / "tiny.safetensors", from_names(tiny_trees()), tiny_info())
     said = fails(main, capsys, *base, "--init", tmp_path / "tiny.safetensors", *settings("data.crop=12"))
     assert "train.init" in said and "another architecture" in said and "model.*, loss.sobel_form" in said
     said = fails(main, capsys, *base, "--init", tmp_path / "none", *settings("data.crop=12"))
@@ -80,7 +81,7 @@ def test_weights_that_cannot_be_a_start(data, tmp_path, capsys):
 
 
 def test_a_relative_path_is_kept_as_an_absolute_one(started, tmp_path, monkeypatch):
-    write_safetensors(tmp_path / "w.safetensors", tiny_trees(2), tiny_info())
+    write_safetensors(tmp_path / "w.safetensors", from_names(tiny_trees(2)), tiny_info())
     monkeypatch.chdir(tmp_path)
     assert same(started("--init", "w.safetensors").params.f, tiny_trees(2)["F"])
     (run,) = tmp_path.glob("run*")

@@ -16,6 +16,7 @@ from refusion_jax.scenes.pairs import make_pair
 from refusion_jax.tasks import TASKS
 from refusion_jax.weights import pretrained
 from refusion_jax.weights.safetensors_file import write_safetensors
+from refusion_jax.weights.trees import from_names
 
 # On scenes 0 to 2 of seed 2026, 128x128, protocol `paper`; measured when the weights were added.
 SCORES = {
@@ -64,7 +65,7 @@ def test_what_a_name_stands_for(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no weights for mfif: give --ckpt"):
         inference.load("mfif")
     (tmp_path / "pretrained").mkdir()
-    write_safetensors(tmp_path / "pretrained" / "meie.safetensors", tiny_trees(1), tiny_info())
+    write_safetensors(tmp_path / "pretrained" / "meie.safetensors", from_names(tiny_trees(1)), tiny_info())
     for name in ("meie", "MEIF", "meif"):
         model = inference.load(name)
         np.testing.assert_array_equal(
@@ -73,6 +74,6 @@ def test_what_a_name_stands_for(tmp_path, monkeypatch):
     method = checkpoint_method("x", "meie")
     assert method.checkpoint == str(tmp_path / "pretrained" / "meie.safetensors")
     # What lies here under that name is meant, as with every other path.
-    write_safetensors(tmp_path / "meie", tiny_trees(2), tiny_info())
+    write_safetensors(tmp_path / "meie", from_names(tiny_trees(2)), tiny_info())
     with pytest.raises(InputError, match="got a plain file"):
         inference.load("meie")

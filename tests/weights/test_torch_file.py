@@ -18,19 +18,9 @@ import numpy as np
 import pytest
 
 from refusion_jax.errors import InputError
-from refusion_jax.weights.torch_file import deduplicate, read_state_dict
+from refusion_jax.weights.torch_file import read_state_dict
 
-KINDS = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+KINDS = {"DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16}
 
 
 class _Reference:
@@ -59,7 +49,7 @@ class _Pickler(pickle.Pickler):
 def torch(monkeypatch):
     """Stand-ins that give the pickler PyTorch's names."""
     modules = {name: types.ModuleType(name) for name in ("torch", "torch._utils")}
-    for name in (*KINDS, "BFloat16Storage", "ComplexFloatStorage"):
+    for name in (*KINDS, "BFloat16Storage", "LongStorage", "ComplexFloatStorage"):
         setattr(modules["torch"], name, type(name, (), {"__module__": "torch"}))
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_from_type_v2"):
 
@@ -107,10 +97,9 @@ def refused(path, *words):
     with pytest.raises(InputError) as caught:
         read_state_dict(path)
     message = str(caught.value)
-    assert "\n" not in message and str(path) in message
+    assert "\n" not in message and len(message) < 400 and str(path) in message
     for word in words:
         assert word in message
-    return message
 
 
 # The released files.
@@ -122,25 +111,18 @@ def test_released_files(reference, task):
     expected = json.loads((reference / "official_weights" / "state_dict_shapes.json").read_text())
     assert {name: list(array.shape) for name, array in state.items()} == expected
     assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
-    assert all(np.isfinite(array).all() for array in state.values())
-    single = deduplicate(state)
-    assert not any(".conv." in name for name in single)
-    assert sum(array.size for array in single.values()) == 59_856  # the parameters of F
     # Layer norms start at scale 1; trained ones stay near it. Garbled bytes would not.
-    scales = np.concatenate([array for name, array in single.items() if name.endswith("norm1.body.weight")])
-    assert 0.1 < scales.mean() < 3
+    scales = np.concatenate([array for name, array in state.items() if name.endswith("norm1.body.weight")])
+    assert np.isfinite(scales).all() and 0.1 < scales.mean() < 3
 
 
-def test_released_file_truncated_anywhere(reference, tmp_path):
-    whole = (reference / "official_weights" / "ReFusion_MEIF.pth").read_bytes()
+def test_a_released_file_cut_off_or_changed(reference, tmp_path):
+    path = reference / "official_weights" / "ReFusion_MEIF.pth"
+    whole = bytearray(path.read_bytes())
     for part in (0, 1, 3, 100, len(whole) // 2, len(whole) - 1):
         (tmp_path / "cut.pth").write_bytes(whole[:part])
         refused(tmp_path / "cut.pth")
-
-
-def test_released_file_with_a_changed_byte(reference, tmp_path):
-    whole = bytearray((reference / "official_weights" / "ReFusion_MEIF.pth").read_bytes())
-    with zipfile.ZipFile(reference / "official_weights" / "ReFusion_MEIF.pth") as file:
+    with zipfile.ZipFile(path) as file:
         start = file.getinfo("ReFusion_MEIF/data/0").header_offset
     whole[start + 200] ^= 1  # inside the first storage
     (tmp_path / "changed.pth").write_bytes(whole)
@@ -153,9 +135,9 @@ def test_released_file_with_a_changed_byte(reference, tmp_path):
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_type(torch, tmp_path, kind, protocol):
-    values = np.array([[0, 1, 1], [1, 0, 1]]).astype(KINDS[kind])
+    values = np.array([[0, 1.5, 1], [-2, 0, 1]]).astype(KINDS[kind])
     view = _View(_Reference(getattr(torch, kind), "7", 6), 0, (2, 3), (3, 1))
-    path = archive(tmp_path / "a.pth", pickled({"w": view}, protocol), {"7": values.tobytes()})
+    path = archive(tmp_path / "a.pth", pickled({"w": view}, protocol), {"7": values.tobytes()}, b"little")
     (read,) = read_state_dict(path).values()
     assert read.dtype == values.dtype
     np.testing.assert_array_equal(read, values)
@@ -172,18 +154,10 @@ def test_bfloat16_is_widened(torch, tmp_path):
     np.testing.assert_array_equal(read[[0, 1, 3]], exact[[0, 1, 3]])
 
 
-@pytest.mark.parametrize("byteorder", [None, b"little", b"big"])
-def test_byte_order(torch, tmp_path, byteorder):
-    data, _ = one_tensor(torch, VALUES)
-    stored = VALUES.astype(">f4" if byteorder == b"big" else "<f4").tobytes()
-    read = read_state_dict(archive(tmp_path / "a.pth", data, {"0": stored}, byteorder))["w"]
-    assert read.dtype.isnative
-    np.testing.assert_array_equal(read, VALUES)
-
-
-def test_unknown_byte_order(torch, tmp_path):
+@pytest.mark.parametrize("byteorder", [b"big", b"middle\n", b"x" * 30])
+def test_other_byte_orders(torch, tmp_path, byteorder):
     data, storages = one_tensor(torch, VALUES)
-    refused(archive(tmp_path / "a.pth", data, storages, b"middle\n"), "byte order", "middle")
+    refused(archive(tmp_path / "a.pth", data, storages, byteorder), "byteorder" if len(byteorder) > 20 else "'little'")
 
 
 def test_views(torch, tmp_path):
@@ -194,6 +168,7 @@ def test_views(torch, tmp_path):
         "repeated": _View(storage, 3, (2, 3), (0, 1)),
         "scalar": _View(storage, 11, (), ()),
         "empty": _View(storage, 0, (0, 4), (4, 1)),
+        "stride never taken": _View(storage, 0, (1, 4), (1 << 80, 1)),
     }
     read = read_state_dict(archive(tmp_path / "a.pth", pickled(state), {"0": VALUES.tobytes()}))
     np.testing.assert_array_equal(read["transposed"], VALUES.T)
@@ -201,16 +176,11 @@ def test_views(torch, tmp_path):
     np.testing.assert_array_equal(read["repeated"], [[3, 4, 5], [3, 4, 5]])
     assert read["scalar"] == 11 and read["scalar"].shape == ()
     assert read["empty"].shape == (0, 4)
+    np.testing.assert_array_equal(read["stride never taken"], VALUES[:1])
     assert all(array.flags.c_contiguous and array.flags.owndata for array in read.values())
 
 
-def test_compressed_archive(torch, tmp_path):
-    data, storages = one_tensor(torch, VALUES)
-    path = archive(tmp_path / "a.pth", data, storages, compression=zipfile.ZIP_DEFLATED)
-    np.testing.assert_array_equal(read_state_dict(path)["w"], VALUES)
-
-
-def test_parameters_metadata_and_wrapper(torch, tmp_path):
+def test_parameters_metadata_wrapper_and_compression(torch, tmp_path):
     class Parameter:
         def __reduce__(self):
             view = _View(_Reference(torch.FloatStorage, "0", 12), 0, (12,), (1,))
@@ -218,7 +188,8 @@ def test_parameters_metadata_and_wrapper(torch, tmp_path):
 
     state = OrderedDict(w=Parameter())
     state._metadata = OrderedDict({"": {"version": 1}})  # pickled as attributes, as PyTorch does
-    path = archive(tmp_path / "a.pth", pickled({"state_dict": state}), {"0": VALUES.tobytes()})
+    data = pickled({"state_dict": state})
+    path = archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}, compression=zipfile.ZIP_DEFLATED)
     np.testing.assert_array_equal(read_state_dict(path)["w"], VALUES.ravel())
 
 
@@ -262,6 +233,11 @@ def test_other_names_are_refused_and_said(tmp_path, module, name):
         refused(archive(tmp_path / "a.pth", data), "refused", f"{module}.{name}")
 
 
+ORDERED_DICT = b"ccollections\nOrderedDict\n"
+DEEP = b")" + b"\x85" * 100_000  # tuples in tuples, far deeper than the stack
+WIDE = b")" + b"q\1h\1\x86" * 60  # 2^60 tuples, of which 60 are kept
+
+
 @pytest.mark.parametrize(
     "data, word",
     [
@@ -269,32 +245,48 @@ def test_other_names_are_refused_and_said(tmp_path, module, name):
         (b"(cos\nsystem\nS'true'\no.", "refused"),
         (b"\x80\x02\x82\x01.", "EXT1"),
         (b"\x80\x02Pspam\n.", "PERSID"),
-        (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
-        (b"\x80\x02ccollections\nOrderedDict\n}b.", "attributes"),
-        (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "1 arguments"),
+        (b"\x80\x02" + ORDERED_DICT + b")\x81.", "NEWOBJ"),
+        (b"\x80\x02" + ORDERED_DICT + b"}b.", "attributes"),
+        (b"\x80\x02" + ORDERED_DICT + b"N}X\x08\0\0\0__call__K\1s\x86b.", "attributes"),
+        (b"\x80\x02" + ORDERED_DICT + b"K\x01\x85R.", "1 arguments"),
+        (b"\x80\x02" + ORDERED_DICT + b"]" + WIDE + b"K\1\x86a\x85R.", "1 arguments"),
         (b"\x80\x02ctorch\nFloatStorage\n)R.", "torch.FloatStorage"),
+        (b"\x80\x02]q\0h\0b.", "damaged"),  # attributes for a list
         (b"\x80\x02}K\x01K\x02s.", "key"),
-        (b"\x80\x02}(X\x01\0\0\0aK\x01X\x01\0\0\0aK\x02u.", "twice"),
         (b"\x80\x02(X\x07\0\0\0storagetQ.", "outside"),
         (b"\x80\x02", "damaged"),
         (b"\x80\x02.", "damaged"),
         (b"\x80\x02h\x05.", "damaged"),
         (b"\x80\x02t.", "damaged"),
         (b"\x80\x02]K\x01K\x01s.", "damaged"),
+        (b"\x80\x02}K\x01a.", "damaged"),
         (b"", "damaged"),
         (b"\xff", "damaged"),
         (b"\x80\x02K\x05.", "int"),
         (b"\x80\x02}.", "empty"),
         (b"\x80\x02}q\0X\x01\0\0\0ah\0s.", "'a' is of type dict"),  # a dict that contains itself
-        (b"\x80\x04]\x94h\0a.", "list"),
-        (b"\x80\x02" + b")" + b"\x85" * 300_000 + b".", "tuple"),  # nested far deeper than the stack
-        (b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.", "key"),
-        (b"\x80\x02}r\xff\xff\xff\xff.", "empty"),  # a memo of 2^32 places
+        (b"\x80\x02]q\0h\0a.", "list"),
+        (b"\x80\x02" + DEEP + b".", "tuple"),
+        (b"\x80\x02}" + DEEP + b"K\x01s.", "key"),
+        (b"\x80\x02}(" + WIDE + b"K\x01u.", "key"),
+        (b"\x80\x02" + WIDE + b".", "tuple"),
+        (b"\x80\x02}r\xff\xff\xff\xff.", "places"),  # a memo of 2^32 places
+        (b"\x80\x02\x8b\xff\xff\xff\x7f1.", "damaged"),  # a number of 2 GB
         (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"a.", "damaged"),  # a text of 1 TB
+        (b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b"}.", "empty"),  # a frame of 1 TB
+        (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"a.", "damaged"),  # a byte array of 1 TB
     ],
 )
 def test_hostile_pickles(tmp_path, data, word):
     refused(archive(tmp_path / "a.pth", data), word)
+
+
+def test_what_a_pickle_hangs_on_a_name_is_gone(torch, tmp_path):
+    """A state dict with methods of its own, and one read after it."""
+    hung = b"\x80\x02" + ORDERED_DICT + b")RN}X\x05\0\0\0itemsK\1s\x86b."
+    refused(archive(tmp_path / "a.pth", hung), "empty")
+    data, storages = one_tensor(torch, VALUES)
+    np.testing.assert_array_equal(read_state_dict(archive(tmp_path / "b.pth", data, storages))["w"], VALUES)
 
 
 @pytest.mark.parametrize(
@@ -305,34 +297,32 @@ def test_hostile_pickles(tmp_path, data, word):
         (("module", None, "0", "cpu", 12), "outside"),
         (("storage", None, "0", "cpu"), "outside"),
         ("storage", "outside"),
+        *((("storage", float, key, "cpu", 12), "key") for key in ("../../etc/passwd", "0/../1", "", 0, "٣", None)),
     ],
 )
 def test_wrong_references(torch, tmp_path, description, word):
+    if description[1] is float:
+        description = (description[0], torch.FloatStorage, *description[2:])
     reference = _Reference(None, "0", 12)
     reference.description = description
     data = pickled({"w": _View(reference, 0, (12,), (1,))})
     refused(archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}), word)
 
 
-@pytest.mark.parametrize("key", ["../../etc/passwd", "0/../1", "", 0, "٣", None])
-def test_wrong_storage_keys(torch, tmp_path, key):
-    data = pickled({"w": _View(_Reference(torch.FloatStorage, key, 12), 0, (12,), (1,))})
-    refused(archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}), "key")
-
-
-def test_complex_storage(torch, tmp_path):
-    data = pickled({"w": _View(_Reference(torch.ComplexFloatStorage, "0", 6), 0, (6,), (1,))})
-    refused(archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}), "torch.ComplexFloatStorage")
+@pytest.mark.parametrize("kind", ["ComplexFloatStorage", "LongStorage"])
+def test_storages_of_other_numbers(torch, tmp_path, kind):
+    data = pickled({"w": _View(_Reference(getattr(torch, kind), "0", 6), 0, (6,), (1,))})
+    refused(archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}), f"torch.{kind}")
 
 
 @pytest.mark.parametrize(
     "change, word",
     [
-        ({"offset": 1}, "reaches entry 12"),
-        ({"shape": (4, 4)}, "reaches entry 15"),
-        ({"strides": (5, 1)}, "reaches entry 13"),
-        ({"shape": (1 << 20, 1), "strides": (1, 1)}, "reaches"),
-        ({"offset": 1 << 70}, "reaches"),
+        ({"offset": 1}, "reaches outside"),
+        ({"shape": (4, 4)}, "reaches outside"),
+        ({"strides": (5, 1)}, "reaches outside"),
+        ({"shape": (1 << 20, 1), "strides": (1, 1)}, "reaches outside"),
+        ({"offset": 1 << 70}, "reaches outside"),
         ({"offset": -1}, "offset"),
         ({"shape": (-1, 4)}, "shape"),
         ({"strides": (-4, 1)}, "strides"),
@@ -342,8 +332,8 @@ def test_complex_storage(torch, tmp_path):
         ({"shape": [3, 4]}, "shape"),
         ({"offset": "0"}, "offset"),
         ({"shape": (1,) * 17, "strides": (1,) * 17}, "shape"),
-        ({"shape": (1 << 40, 1 << 40), "strides": (0, 0)}, "limit"),  # one entry repeated without end
-        ({"shape": (1 << 200,) * 16, "strides": (0,) * 16}, "limit"),
+        ({"shape": (1 << 40, 1 << 40), "strides": (0, 0)}, "more than"),  # one entry repeated without end
+        ({"shape": (1 << 200,) * 16, "strides": (0,) * 16}, "more than"),
         ({"shape": (0, 1 << 100)}, "damaged"),
         ({"count": 13}, "48 bytes"),
         ({"count": 11}, "48 bytes"),
@@ -357,19 +347,6 @@ def test_tensors_outside_their_storage(torch, tmp_path, change, word):
     refused(archive(tmp_path / "a.pth", data, storages), word)
 
 
-def test_a_stride_that_is_never_taken_may_be_anything(torch, tmp_path):
-    data, storages = one_tensor(torch, VALUES, shape=(1, 4), strides=(1 << 80, 1))
-    np.testing.assert_array_equal(read_state_dict(archive(tmp_path / "a.pth", data, storages))["w"], VALUES[:1])
-
-
-def test_one_storage_described_twice(torch, tmp_path):
-    state = {
-        "a": _View(_Reference(torch.FloatStorage, "0", 12), 0, (12,), (1,)),
-        "b": _View(_Reference(torch.IntStorage, "0", 12), 0, (12,), (1,)),
-    }
-    refused(archive(tmp_path / "a.pth", pickled(state), {"0": VALUES.tobytes()}), "two ways")
-
-
 def test_other_content_is_named(torch, tmp_path):
     view = _View(_Reference(torch.FloatStorage, "0", 12), 0, (12,), (1,))
     data = pickled({"epoch": 3, "state_dict": {"w": view}})
@@ -379,63 +356,54 @@ def test_other_content_is_named(torch, tmp_path):
 # The archive.
 
 
-def test_missing_storage(torch, tmp_path):
-    data, _ = one_tensor(torch, VALUES)
-    refused(archive(tmp_path / "a.pth", data), "data/0", "missing")
-
-
-def test_missing_file_and_folder(tmp_path):
-    refused(tmp_path / "none.pth", "no such file")
+def test_what_is_no_archive(tmp_path):
+    path = tmp_path / "a.pth"
+    refused(path, "no such file")
     refused(tmp_path, "folder")
     refused(tmp_path / ("n" * 300 + ".pth"), "cannot read", "too long")
-
-
-def test_not_an_archive(tmp_path):
     for content in (b"", b"weights", os.urandom(1000), b"PK", b"PK\x03\x04 and no more"):
-        (tmp_path / "a.pth").write_bytes(content)
-        refused(tmp_path / "a.pth")
+        path.write_bytes(content)
+        refused(path)
+    # Files before PyTorch 1.6 begin with this number, pickled by protocol 2.
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
+    refused(path, "1.6")
 
 
-def test_format_before_1_6(tmp_path):
-    # Old files begin with this number, pickled by protocol 2.
-    (tmp_path / "a.pth").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2))
-    refused(tmp_path / "a.pth", "1.6")
-
-
-def test_other_archives(tmp_path):
+def test_archives_with_members_missing_or_twice(torch, tmp_path):
+    data, storages = one_tensor(torch, VALUES)
+    refused(archive(tmp_path / "a.pth", data), "data/0", "missing")
     refused(archive(tmp_path / "a.pth", None), "data.pkl")
-    with zipfile.ZipFile(tmp_path / "b.pth", "w") as file:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as file:
         file.writestr("one/data.pkl", b"\x80\x02}.")
         file.writestr("two/data.pkl", b"\x80\x02}.")
-    refused(tmp_path / "b.pth", "data.pkl")
-
-
-def test_two_members_of_one_name(torch, tmp_path):
-    data, storages = one_tensor(torch, VALUES)
+    refused(tmp_path / "a.pth", "data.pkl")
     archive(tmp_path / "a.pth", data, storages)
     with zipfile.ZipFile(tmp_path / "a.pth", "a") as file, pytest.warns(UserWarning, match="Duplicate"):
         file.writestr("archive/data/0", b"\0" * 48)
     refused(tmp_path / "a.pth", "one name")
 
 
-def test_archive_that_unpacks_to_too_much(torch, tmp_path):
+def test_an_archive_that_unpacks_to_too_much(torch, tmp_path):
     data, _ = one_tensor(torch, VALUES)
-    zeros = bytes(2 << 20)
-    path = archive(tmp_path / "a.pth", data, {"0": zeros}, compression=zipfile.ZIP_DEFLATED)
+    path = archive(tmp_path / "a.pth", data, {"0": bytes(2 << 20)}, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 10_000
-    with pytest.raises(InputError, match="unpacks to .* over the limit of 1048576"):
+    with pytest.raises(InputError, match="unpacks to more than 1048576"):
         read_state_dict(path, max_bytes=1 << 20)
+    with pytest.raises(InputError, match="the file has more than 1000"):
+        read_state_dict(path, max_bytes=1000)
+    much = b"\x80\x02" + b"K\x01" * (1 << 18) + b"."
+    refused(archive(tmp_path / "a.pth", much, compression=zipfile.ZIP_DEFLATED), "data.pkl", "more than")
 
 
-def test_member_longer_than_it_declares(torch, tmp_path):
-    # A bomb that declares 48 bytes: no more than those are read, and the check sum does not fit.
+def test_a_member_longer_than_it_declares(torch, tmp_path):
+    """Of a bomb that declares 48 bytes no more than those are unpacked, and the check sum does not fit."""
     data, _ = one_tensor(torch, VALUES)
     path = archive(tmp_path / "a.pth", data, {"0": bytes(1_234_567)}, compression=zipfile.ZIP_DEFLATED)
     content = path.read_bytes()
     declared = struct.pack("<I", 1_234_567)
     assert content.count(declared) == 2
     path.write_bytes(content.replace(declared, struct.pack("<I", 48)))
-    refused(path)
+    refused(path, "CRC")
 
 
 def test_encrypted_and_oddly_compressed_members(torch, tmp_path):
@@ -448,35 +416,3 @@ def test_encrypted_and_oddly_compressed_members(torch, tmp_path):
         content[content.index(signature) + position] |= 1
     path.write_bytes(content)
     refused(path, "encrypted")
-
-
-def test_oversized_pickle(tmp_path):
-    data = b"\x80\x02" + b"K\x01" * (3 << 20) + b"."
-    refused(archive(tmp_path / "a.pth", data, compression=zipfile.ZIP_DEFLATED), "data.pkl", "over")
-
-
-# deduplicate
-
-
-def test_deduplicate():
-    one, other = np.ones(3, np.float32), np.array([1, np.nan, 2], np.float32)
-    state = {
-        "a.weight": one,
-        "a.conv.weight": one.copy(),
-        "b.conv.bias": other.copy(),
-        "b.bias": other,
-        "c.conv.weight": one,  # nothing to be a duplicate of
-        "conv.weight": one,
-        "weight": one,
-    }
-    kept = deduplicate(state)
-    assert list(kept) == ["a.weight", "b.bias", "c.conv.weight", "conv.weight", "weight"]
-    assert all(kept[name] is state[name] for name in kept)
-
-
-@pytest.mark.parametrize(
-    "other", [np.array([1, 2, 4], np.float32), np.array([1.0, 2, 3]), np.array([[1, 2, 3]], np.float32)]
-)
-def test_deduplicate_refuses_tensors_that_differ(other):
-    with pytest.raises(InputError, match=r"'a\.weight' and 'a\.conv\.weight'"):
-        deduplicate({"a.weight": np.array([1, 2, 3], np.float32), "a.conv.weight": other})

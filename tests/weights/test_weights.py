@@ -1,4 +1,4 @@
-"""Weights files: the released names under ours, .safetensors there and back, what is refused, the export command."""
+"""Weights files: the released names under ours, .safetensors there and back, what is refused, the commands."""
 
 import json
 import os
@@ -18,6 +18,7 @@ from refusion_jax.models import build as networks
 from refusion_jax.weights import released
 from refusion_jax.weights import trees as parameters
 from refusion_jax.weights.safetensors_file import FORMAT, HEADER, read_safetensors, write_safetensors
+from refusion_jax.weights.trees import by_name, from_names
 
 
 def refused(path, *words):
@@ -49,12 +50,12 @@ def run(tmp_path_factory):
 
 def test_three_trees_and_info_there_and_back(tmp_path, trees):
     path = tmp_path / "tiny weights.v2 é.safetensors"
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     found, info = read_safetensors(path)
-    assert info == tiny_info() and found.keys() == {"F", "R", "P"} and same(found, trees)
+    assert info == tiny_info() and same(by_name(found), trees)
     before = path.read_bytes()
     for _ in range(8):
-        write_safetensors(path, trees, tiny_info())
+        write_safetensors(path, from_names(trees), tiny_info())
         assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
     model = inference.load(path)
@@ -76,19 +77,14 @@ def test_any_floating_point_type_becomes_float32(tmp_path, trees):
     for dtype in (np.float64, np.float16, jax.numpy.bfloat16):
         cast = {k: x.astype(dtype) for k, x in flat_of(trees).items()}
         found, _ = read_safetensors(written(tmp_path / "x.safetensors", cast, tiny_info()))
-        assert same(
-            found,
-            {
-                net: jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), t)  # noqa: B023
-                for net, t in trees.items()
-            },
-        )
+        rounded = jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), trees)  # noqa: B023
+        assert same(by_name(found), rounded)
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 100, 0.5, -1])
 def test_a_truncated_file(tmp_path, trees, size):
     path = tmp_path / "x.safetensors"
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     whole = path.read_bytes()
     path.write_bytes(whole[: int(size * len(whole)) if size == 0.5 else size])
     refused(path, "not a readable .safetensors file")
@@ -96,7 +92,7 @@ def test_a_truncated_file(tmp_path, trees, size):
 
 def test_damaged_and_foreign_files(tmp_path, trees):
     path, flat = tmp_path / "x.safetensors", flat_of(trees)
-    write_safetensors(path, trees, tiny_info())
+    write_safetensors(path, from_names(trees), tiny_info())
     whole = path.read_bytes()
     path.write_bytes(b"\xff" * 8 + whole[8:])
     refused(path, "not a readable .safetensors file")
@@ -222,9 +218,25 @@ def test_a_state_dict_of_another_network():
     state["project_in_1.weight"][0, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="must be finite, but project_in_1/kernel"):
         inference.from_trees({"F": released.from_released(state)}, {}, "x")
-    state["project_in_1.conv.weight"] = np.zeros_like(state["project_in_1.weight"])
-    with pytest.raises(InputError, match="one tensor under two names, but they differ"):
-        released.from_released(state)
+
+
+def test_tensors_under_two_names():
+    one, other = np.ones(3, np.float32), np.array([1, np.nan, 2], np.float32)
+    state = {
+        "a.weight": one,
+        "a.conv.weight": one.copy(),
+        "b.conv.bias": other.copy(),
+        "b.bias": other,
+        "c.conv.weight": one,  # nothing to be a copy of
+        "conv.weight": one,
+        "weight": one,
+    }
+    kept = released.without_copies(state)
+    assert list(kept) == ["a.weight", "b.bias", "c.conv.weight", "conv.weight", "weight"]
+    assert all(kept[name] is state[name] for name in kept)
+    for differing in (one + 1, one.astype(np.float64), one[None]):
+        with pytest.raises(InputError, match=r"'a\.weight' and 'a\.conv\.weight'"):
+            released.from_released({"a.weight": one, "a.conv.weight": differing})
 
 
 # {"w": a tensor of 3x4 floats}, as torch.save describes it.
@@ -269,7 +281,7 @@ def test_pth_files_that_are_refused(tmp_path):
     [("ReFusion_MEIF.pth", "meie"), ("ReFusion_IVIF.pth", "ivif"), ("my mif.pth", "mif"), ("weights.pth", None)],
 )
 def test_the_name_of_a_released_file_tells_the_task(tmp_path, name, task):
-    assert inference._task_of_name(tmp_path / "mfif" / name) == task
+    assert released.task_of_name(tmp_path / "mfif" / name) == task
 
 
 # Run directories
@@ -314,7 +326,7 @@ def test_a_checkpoint_whose_info_is_of_something_else(tmp_path):
         refused(folder, "expected the run's configuration")
 
 
-# python -m refusion_jax weights export
+# refusion weights
 
 
 def test_exported_weights_fuse_to_the_same_bytes(tmp_path, run, repo, capsys):
@@ -332,6 +344,19 @@ def test_exported_weights_fuse_to_the_same_bytes(tmp_path, run, repo, capsys):
     assert out.read_bytes() == before
     assert main(["export", str(run / "checkpoints" / "10"), str(tmp_path / "first.safetensors")]) == 0
     assert same(inference.load(tmp_path / "first.safetensors").params, tiny_trees(0))
+
+
+def test_what_weights_are(run, capsys):
+    assert main(["show", str(run)]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    sizes = [parameters.count(tree) for tree in (tiny_trees()[net] for net in "FRP")]
+    assert lines["task"] == "meie" and lines["step"] == "20" and lines["preset"] == "paper"
+    assert lines["parameters"] == "F {:,}, R {:,}, P {:,}".format(*sizes)
+    assert "model.width=4" in lines["settings"] and "loss.alpha1" not in lines["settings"]
+    assert main(["show", "mif"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["task"] == "mif" and "F 59,856" in lines["parameters"] and "model.symmetric=True" in lines["settings"]
+    assert "no such checkpoint" in fails(main, capsys, "show", "nothing")
 
 
 def test_exports_that_are_refused(tmp_path, run, capsys):
