@@ -274,6 +274,30 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the configuration {path}: {error}") from None
 
 
+def layers(task: str, preset: str) -> list[tuple[Path, dict[str, Any]]]:
+    """(file, its settings by section.key) of each file that a task and a preset choose, in the order of application."""
+    folder, files = config_folder(), []
+    for name in (task, preset, f"{preset}-{task}"):
+        path = folder / f"{name}.toml"
+        # The paper's recipe is the defaults and the task's file; a preset need not differ by task.
+        if name != "paper" and (name in (task, preset) or path.exists()):
+            files.append((path, read_toml(path)))
+    return files
+
+
+def origins(values: dict[str, Any]) -> dict[str, str]:
+    """Where each of a run's settings ({"section.key": value}) comes from: "defaults", a file's name, "command line".
+
+    That is the last of the files that sets the key, or the defaults where none does, if the value is the same there.
+    """
+    found = {key: ("defaults", value) for key, value in flatten(to_dict(Config()), "defaults").items()}
+    if values.get("task") in TASKS and values.get("preset") in PRESETS:
+        for path, flat in layers(values["task"], values["preset"]):
+            found |= {key: (path.name, value) for key, value in flat.items()}
+    given = ("command line", None)
+    return {key: found[key][0] if found.get(key, given)[1] == value else given[0] for key, value in values.items()}
+
+
 def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Config:
     """The configuration of a task: defaults <- configs/TASK.toml <- PRESET.toml <- PRESET-TASK.toml <- assignments
     ('k=v').
@@ -283,13 +307,9 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     task = task_name(task)
-    folder = config_folder()
     config = Config(task=task, preset=preset)
-    for name in (task, preset, f"{preset}-{task}"):
-        path = folder / f"{name}.toml"
-        # The paper's recipe is the defaults and the task's file; a preset need not differ by task.
-        if name != "paper" and (name in (task, preset) or path.exists()):
-            config = override(config, read_toml(path), str(path))
+    for path, flat in layers(task, preset):
+        config = override(config, flat, str(path))
     given = dict(map(parse_assignment, assignments))
     for key in ("task", "preset"):
         if key in given:

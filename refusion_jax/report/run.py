@@ -4,7 +4,6 @@ import json
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +14,11 @@ from refusion_jax.report.page import checked_path, data_script, escape, page_par
 from refusion_jax.report.pictures import picture_uri, shown_size
 from refusion_jax.report.scores import Scores, find_scores, scores_table
 from refusion_jax.training.records import read_metrics
+from refusion_jax.training.run_settings import Settings, read_settings
 
 NAME = "report.html"
 PREVIEW_SIDE = 2048  # pixels: seven columns of 256 fit unscaled
 MAX_PREVIEWS = 40
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A run's settings: every one by section.key, the defaults, and which file or option each came from."""
-
-    values: dict[str, Any]
-    defaults: dict[str, Any]
-    files: dict[str, dict[str, Any]]
-
-    def __getitem__(self, key: str) -> Any:
-        return self.values.get(key, self.defaults.get(key))
-
-    def whole(self, key: str) -> int:
-        """A setting that is a whole number; 0 when it is none (a file edited by hand)."""
-        return self[key] if type(self[key]) is int else 0
-
-    def changed(self) -> list[tuple[str, Any, Any, str]]:
-        """(key, value, default, where it was set) of all that differ from the defaults."""
-        rows = []
-        for key, value in self.values.items():
-            if key in self.defaults and value == self.defaults[key] or key in ("task", "preset"):
-                continue
-            default = self.defaults.get(key, "unknown to this version")
-            files = [name for name, flat in self.files.items() if flat.get(key) == value]
-            rows.append((key, value, default, files[-1] if files else "command line"))
-        return rows
-
-
-def read_settings(run: Path) -> Settings:
-    """The settings in RUN/config.toml. InputError when RUN is no run directory or the file cannot be read."""
-    if not os.path.isdir(run):  # unlike Path.is_dir, False where it cannot look
-        what = "is a file" if os.path.exists(run) else "does not exist"
-        raise InputError(
-            f"{run}: expected the run directory of a training (what --out of the training named), but it {what}"
-        )
-    if not os.path.isfile(run / "config.toml"):
-        raise InputError(
-            f"{run} is not a run directory: there is no config.toml in it; give what --out of the training named"
-        )
-    from refusion_jax import config  # JAX takes a second to import, which other commands of this package need not pay
-
-    values = config.read_toml(run / "config.toml")
-    defaults = config.flatten(config.to_dict(config.Config()), "defaults")
-    files = {}
-    for name in (values.get("task"), values.get("preset")):
-        path = config.config_folder() / f"{name}.toml"
-        if isinstance(name, str) and re.fullmatch(r"\w+", name) and path.is_file():
-            files[path.name] = config.read_toml(path)
-    return Settings(values, defaults, files)
 
 
 def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = None) -> Path:

@@ -19,6 +19,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.report import FusionReport
 from refusion_jax.report.curves import MAX_POINTS, curves, usable
+from refusion_jax.training.run_settings import read_settings
 
 HOSTILE = [
     "</script ><script>alert(1)</script>",
@@ -255,6 +256,28 @@ def test_a_finished_run(tmp_path, capsys):
     ):
         assert row.format(*cells) in text
     assert "train.lr_decay</th>" not in text  # as by default
+
+
+@pytest.mark.parametrize(("task", "preset"), [("meie", "paper"), ("meie", "tuned"), ("mfif", "quick")])
+def test_where_a_setting_was_made(tmp_path, task, preset):
+    """Of every value that no option changed the last file that has it is named, or the defaults."""
+    run, changed = tmp_path / "run", {"loss.alpha2": 2.5, "data.batch": 7}
+    run.mkdir()
+    given = [f"{key}={value}" for key, value in changed.items()]
+    (run / "config.toml").write_text(config.to_toml(config.resolve(task, preset, given)))
+    files = [f"{name}.toml" for name in (task, preset, f"{preset}-{task}")]
+    expected = {}
+    for name in files:
+        if (path := config.config_folder() / name).exists():
+            expected |= {key: name for key in config.read_toml(path)}
+    expected |= dict.fromkeys(changed, "command line")
+    settings = read_settings(run)
+    found = {key: origin for key, origin in settings.origins.items() if key not in ("task", "preset")}
+    assert found == {key: expected.get(key, "defaults") for key in found} and len(found) > 40
+    assert {"defaults", "command line"} < set(found.values())
+    assert {key for key, *_ in settings.changed()} <= set(expected) and len(settings.changed()) > len(changed)
+    if preset == "tuned":
+        assert settings.origins["loss.sobel_scale"] == "tuned-meie.toml"
 
 
 def test_a_run_that_was_killed(tmp_path, capsys):
