@@ -26,7 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from refusion_jax import config  # noqa: E402
-from refusion_jax.data.pairs import discover  # noqa: E402
+from refusion_jax.data.search import discover  # noqa: E402
 from refusion_jax.errors import InputError  # noqa: E402
 from refusion_jax.fusing.model import load  # noqa: E402
 from refusion_jax.imaging.files import read_picture, write_image  # noqa: E402

@@ -12,9 +12,8 @@ from pathlib import Path
 from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.data import check as survey
 from refusion_jax.data import manifest
-from refusion_jax.data.discovery import Discovery
-from refusion_jax.data.pair import SPLITS, Pair, split_validation
-from refusion_jax.data.pairs import discover
+from refusion_jax.data.pairs import SPLITS, Discovery, Pair, split_validation
+from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import TASK_ALIASES, TASKS, nearest
 

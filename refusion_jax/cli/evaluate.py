@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from refusion_jax.cli.common import printable, program, run_command
-from refusion_jax.data.pair import SPLITS
-from refusion_jax.data.pairs import Discovery, Pair, discover
+from refusion_jax.data.pairs import SPLITS, Discovery, Pair
+from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, tables
 from refusion_jax.evaluation.methods import unique_names

@@ -13,7 +13,7 @@ import numpy as np
 from refusion_jax.cli import fusing
 from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.cli.outputs import Job, Sources, check_extra, make_folders, plan_jobs
-from refusion_jax.data.pairs import find_pairs, pairs_from_arguments
+from refusion_jax.data.search import find_pairs, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, supports_16_bits, write_image

@@ -143,7 +143,7 @@ def settle(arguments):
     if arguments.task is None and not arguments.resume:
         if arguments.data is None:
             raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
-        from refusion_jax.data.pairs import recognise_task
+        from refusion_jax.data.search import recognise_task
 
         arguments.task, layout = recognise_task(arguments.data)
         print(printable(f"task {arguments.task}, recognised by the names in {arguments.data} ({layout})"))

@@ -1,21 +1,19 @@
 """A data set looked over before it is used: every pair read, its sizes, order and registration checked."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import PurePath
 
 import numpy as np
 
-from refusion_jax.data import layouts
-from refusion_jax.data.discovery import Discovery
-from refusion_jax.data.layouts import MEANING
-from refusion_jax.data.pair import Pair
+from refusion_jax.data import datasets
+from refusion_jax.data.datasets import MEANING
+from refusion_jax.data.pairs import Discovery, Pair
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import image_size, read_image
 from refusion_jax.imaging.registration import looks_misregistered
+from refusion_jax.runtime.threads import in_order
 
 # The kinds of problems, in the order they are told. Pairs with one of the first three are not sound: they cannot be
 # trained on nor scored.
@@ -82,7 +80,7 @@ def survey(
     result.add(UNPAIRED, (f"{one.path} ({one.missing})" for one in found.unpaired))
     for group in found.groups:
         if task and group.task and group.task != task:
-            result.add(OTHER, [f"the names of {group.count} pairs tell {group.task} ({group.layout}), not {task}"])
+            result.add(OTHER, [f"the names of {group.count} pairs say {group.task} ({group.layout}), not {task}"])
             result.remarks = [line for line in result.remarks if not line.startswith("the names of ")]
     means_order = bool(found.groups) and all(group.order == MEANING for group in found.groups)
 
@@ -90,7 +88,7 @@ def survey(
         return _headers(pair) if headers_only else _contents(pair, task, means_order)
 
     brighter = []
-    for pair, findings in zip(found.pairs, _in_order(look, found.pairs, threads), strict=True):
+    for pair, findings in zip(found.pairs, in_order(look, found.pairs, threads), strict=True):
         for kind, line in findings.lines:
             result.add(kind, [line])
             if kind in _UNSOUND:
@@ -102,16 +100,6 @@ def survey(
             f"in {first} of {len(brighter)} pairs source 1 as named is the brighter; the darker counts as source 1"
         )
     return result
-
-
-def _in_order(function: Callable, items: Iterable, threads: int) -> Iterable:
-    """The function of each item, a few at a time in threads: decoding and Fourier transforms leave Python free."""
-    items = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(function, item) for item in islice(items, 2 * threads)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting += [pool.submit(function, item) for item in islice(items, 1)]
 
 
 def _headers(pair: Pair) -> _Findings:
@@ -168,13 +156,8 @@ def _swapped_names(pair: Pair) -> list[tuple[str, str]]:
 
 
 def _role(path: PurePath) -> tuple[str, int] | None:
-    affix = layouts.suffix(path.stem)
-    if affix and affix.kind not in ("letters", "numbers"):
-        return affix.kind, affix.number
-    for folder in (path.parent, path.parent.parent):
-        if role := layouts.role(folder.name):
-            return role
-    return None
+    names = (path.parent.name, path.parent.parent.name)
+    return datasets.role_of_file(path.stem) or next(filter(None, map(datasets.role, names)), None)
 
 
 def _swapped_colors(a: np.ndarray, b: np.ndarray, task: str | None) -> str | None:

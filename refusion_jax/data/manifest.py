@@ -22,8 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from refusion_jax.data.discovery import Discovery, Group
-from refusion_jax.data.pair import SPLITS, Pair, natural_key
+from refusion_jax.data.pairs import SPLITS, Discovery, Group, Pair, natural_key
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
 from refusion_jax.tasks import TASK_ALIASES, TASKS

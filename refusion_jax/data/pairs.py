@@ -1,129 +1,160 @@
-"""Pairs of image files: found in a folder or a manifest, or given one by one; their sizes; which one is the darker."""
+"""Pairs of image files: what is found of them, their natural order, which are held out, their sizes."""
 
-import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from refusion_jax.data import layouts
-from refusion_jax.data.discovery import Discovery, unpaired_line
-from refusion_jax.data.listing import Tree, match
-from refusion_jax.data.pair import Pair, hold_out, natural_key, split_validation
-from refusion_jax.data.search import search
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import image_size
-from refusion_jax.tasks import TASKS
 
-__all__ = [
-    "Discovery",
-    "Pair",
-    "check_sizes",
-    "darker_first",
-    "discover",
-    "find_pairs",
-    "hold_out",
-    "natural_key",
-    "pair_from_files",
-    "pairs_from_arguments",
-    "recognise_task",
-    "split_validation",
-]
+T = TypeVar("T")
+SPLITS = ("train", "validation", "test")
+FORMS = (
+    "two sibling folders with equal file stems (such as infrared/ and visible/),"
+    " or NAME_A and NAME_B (or NAME_1 and NAME_2) in one folder per scene, directly or under input/"
+)
 
 
-def discover(
-    source: str | os.PathLike, task: str | None = None, *, exposures: tuple[int, int] | None = None
-) -> Discovery:
-    """The pairs below a folder or in a manifest (a .csv file), with what was recognised and what is wrong.
+@dataclass(frozen=True)
+class Pair:
+    """Two files of one scene. `a` is source 1 and `b` source 2 of the task, as far as their names say it.
 
-    As `find_pairs`, but raises InputError only for what cannot be searched or read at all: unpaired files and such are
-    in the result.
+    For meie the names do not decide: the darker image is source 1 (`darker_first`).
     """
-    source = Path(source)
-    if source.suffix.lower() == ".csv" and not os.path.isdir(source):
-        from refusion_jax.data import manifest
 
-        return manifest.read(source, task).as_discovery()
-    return search(source, task, exposures)
+    name: str  # unique in its list; '/'-joined below sub data sets
+    a: Path
+    b: Path
+    split: str | None = None  # "train", "validation" or "test" where the folders or the manifest say so
 
 
-def find_pairs(
-    source: str | os.PathLike, task: str | None = None, *, exposures: tuple[int, int] | None = None
-) -> list[Pair]:
-    """All pairs below a folder or in a manifest, in natural order of their names (img2 before img10).
+@dataclass(frozen=True)
+class Unpaired:
+    """A file without partner, and what was looked for."""
 
-    Hidden files and other files than images are passed over. Layouts, tried at every level from the top:
-      1. NAME_A and NAME_B, NAME_1 and NAME_2, or NAME_ir and NAME_vi (and the like) in the folder itself. A folder
-         with one such pair is a scene and gives the pair its name; what else lies in it is passed over. For meie,
-         NAME_1, NAME_2, NAME_3, ... of one scene are a bracket.
-      2. Two folders with equal stems, in any mix of formats and of case, whose names are known and give the order of
-         the sources (infrared, visible; CT, PET or SPECT, MRI; near, far; under, over; A, B). Other folders beside
-         them are passed over.
-      3. Folders of exposures 1.JPG, 2.JPG, ... (SICE; others of that form with task meie): brackets. The darkest and
-         the brightest by mean luma are the pair, or the two that `exposures` counts (from 1; -1 is the last).
-      4. Two folders with equal stems of any names, besides labels and masks: a known word in one of them gives the
-         order, else the alphabet.
-      5. None of these: the folders below are searched in the same way, `input` alone if there is one.
-    Names are paths relative to the folder that all pairs have in common ("CT-MRI/train/16003"; "flower").
-    Pairs below train, val or test (above the sources or in them) have it as their `split`.
-    `task` (ivif, mif, mfif, meie) is needed only where folders of two tasks lie side by side, and for brackets: its
-    names are looked for first.
+    path: Path
+    missing: str
 
-    Raises InputError if the folder is missing, holds no pair, or holds a file without partner; for a manifest, see
-    `manifest.read`.
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs found in one way.
+
+    Attributes:
+      layout: a data set's name or the form.
+      task: by the names; None where they do not say it.
+      order: how it was decided which source is the first.
+      first, second: folders relative to the one searched, or forms of file names.
+      count: number of pairs.
     """
-    return list(discover(source, task, exposures=exposures).require().pairs)
+
+    layout: str
+    task: str | None
+    order: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    count: int
 
 
-def recognise_task(source: str | os.PathLike) -> tuple[str, str]:
-    """(task, layout) that the names in a folder or a manifest tell; InputError where they tell none or several."""
-    found = discover(source)
-    if not found.pairs:
-        found.require()
-    if found.task is None:
-        told = sorted({group.task for group in found.groups if group.task})
-        what = f"the names in {source} tell several ({', '.join(told)})" if told else f"the names in {source} tell none"
-        raise InputError(f"--task is missing, and {what}; expected one of {', '.join(TASKS)}")
-    return found.task, ", ".join(dict.fromkeys(group.layout for group in found.groups))
+@dataclass(frozen=True)
+class Discovery:
+    """The pairs of a folder or a manifest, and everything noticed on the way.
 
-
-def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
-    """The pair of two files, named by what their stems have in common.
-
-    Raises InputError unless both are files.
+    Attributes:
+      source: the folder or the manifest.
+      pairs: in natural order of their names.
+      groups: how they were recognised.
+      unpaired: files without partner.
+      errors: what else is wrong, one line each.
+      aside: folders passed over: labels, masks, results, what lies beside known sources.
+      remarks: what a user should know though nothing is wrong, one line each.
     """
-    a, b = Path(a), Path(b)
-    for path in (a, b):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file")
-        if os.path.isdir(path):
-            raise InputError(f"{path}: expected an image file, got a folder")
-    return Pair(common_stem(a.stem, b.stem), a, b)
+
+    source: Path
+    pairs: tuple[Pair, ...]
+    groups: tuple[Group, ...] = ()
+    unpaired: tuple[Unpaired, ...] = ()
+    errors: tuple[str, ...] = ()
+    aside: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str | None:
+        """The one task that all names say; None if they say none or several."""
+        tasks = {group.task for group in self.groups}
+        return tasks.pop() if len(tasks) == 1 else None
+
+    @property
+    def layout(self) -> str:
+        """The layouts of all groups, each once."""
+        return ", ".join(dict.fromkeys(group.layout for group in self.groups))
+
+    def require(self) -> "Discovery":
+        """Itself. Raises InputError if there is no pair, a file without partner, or anything else wrong."""
+        if self.errors:
+            more = f" (and {len(self.errors) - 1} more; the command data lists all)"
+            raise InputError(self.errors[0] + (more if len(self.errors) > 1 else ""))
+        require_partners(self.unpaired)
+        if not self.pairs:
+            raise InputError(f"{self.source}: no image pairs found; looked for {FORMS}")
+        return self
 
 
-def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pair]:
-    """The pairs of two arguments: two files are one pair, two folders all pairs of equal stems.
+def require_partners(unpaired: Sequence[Unpaired]) -> None:
+    """InputError if any file has no partner: how many, and the first of them."""
+    what_to_do = "add the missing file or take this one away"
+    if len(unpaired) == 1 and unpaired[0].missing.startswith("there is"):
+        raise InputError(f"{unpaired[0].path} is unpaired: {unpaired[0].missing}; {what_to_do}")
+    if unpaired:
+        listed = ", ".join(f"{one.path} ({one.missing})" for one in unpaired[:3])
+        more = f" and {len(unpaired) - 3} more" if len(unpaired) > 3 else ""
+        raise InputError(f"{len(unpaired)} unpaired: {listed}{more}; {what_to_do}")
 
-    `a` is source 1. Raises InputError for a file with a folder, for what is missing, and for a file without
-    partner.
+
+def natural_key(text: str) -> tuple:
+    """A sort key that takes digits as numbers: img2 before img10. Capitals first, as in plain order."""
+    words = re.split(r"(\d+)", text)
+    for i in range(1, len(words), 2):
+        digits = words[i].lstrip("0")
+        words[i] = (len(digits), digits)
+    return tuple(words), text
+
+
+def in_natural_order(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs sorted by `natural_key` of their names."""
+    return tuple(sorted(pairs, key=lambda pair: natural_key(pair.name)))
+
+
+def hold_out(items: Sequence[T], every: int) -> tuple[list[T], list[T]]:
+    """(training, validation): of the items in order, positions every-1, 2*every-1, ... are for validation.
+
+    every=0 keeps all for training. Raises InputError for every=1 or less than 0.
     """
-    a, b = Path(a), Path(b)
-    for path in (a, b):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file or folder")
-    if a.is_dir() != b.is_dir():
-        directory, file = (a, b) if a.is_dir() else (b, a)
-        raise InputError(f"expected two files or two folders, got the folder {directory} and the file {file}")
-    if not a.is_dir():
-        return [pair_from_files(a, b)]
-    matched = match(Tree(), a, b)
-    if matched.errors:
-        raise InputError(matched.errors[0])
-    if matched.unpaired:
-        raise InputError(unpaired_line(matched.unpaired))
-    pairs = [Pair("/".join(one.parts), one.a, one.b) for one in matched.found]
-    return sorted(pairs, key=lambda pair: natural_key(pair.name))
+    if every == 0:
+        return list(items), []
+    if every < 2:
+        raise InputError(f"expected every n-th pair for validation with n = 0 (none) or n >= 2, got {every}")
+    training = [item for index, item in enumerate(items) if index % every != every - 1]
+    return training, list(items[every - 1 :: every])
+
+
+def split_validation(pairs: Sequence[Pair], every: int = 10) -> tuple[list[Pair], list[Pair]]:
+    """(training, validation), each sorted by plain name; pairs of a test part are in neither.
+
+    Pairs marked for validation are the validation. Where none is, it is every n-th pair in plain sorted order of the
+    names (not in natural order: the pairs held out so far stay held out), and none with every=0.
+    Raises InputError for every=1 or less than 0.
+    """
+    usable = sorted((pair for pair in pairs if pair.split != "test"), key=lambda pair: pair.name)
+    marked = [pair for pair in usable if pair.split == "validation"]
+    if not marked:
+        return hold_out(usable, every)
+    hold_out([], every)  # the same error for a bad value
+    return [pair for pair in usable if pair.split != "validation"], marked if every else []
 
 
 def check_sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
@@ -148,15 +179,3 @@ def darker_first(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two luma images of any one range, the one with the lower mean first; equal means keep the order."""
     # In float64, so that the decision does not hang on how a float32 sum is ordered.
     return (b, a) if np.mean(b, dtype=np.float64) < np.mean(a, dtype=np.float64) else (a, b)
-
-
-def common_stem(a: str, b: str) -> str:
-    """What the stems of two files have in common, such as "door" of door_A and door_B."""
-    if layouts.fold(a) == layouts.fold(b):
-        return a
-    one, other = layouts.suffix(a), layouts.suffix(b)
-    if one and other and one.base and one.kind == other.kind and layouts.fold(one.base) == layouts.fold(other.base):
-        return one.base
-    # Up to the last separator of the common beginning, so that img01 and img02 do not become "img0".
-    beginning = re.match(r"(.+)[_\-. ]", os.path.commonprefix([a, b]))
-    return beginning[1].rstrip("_-. ") if beginning and beginning[1].rstrip("_-. ") else f"{a}_{b}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refusion_jax.data.batches import LumaPairs, luma_pairs_from_files
-from refusion_jax.data.pairs import check_sizes, discover, hold_out, split_validation
+from refusion_jax.data.pairs import check_sizes, hold_out, split_validation
+from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 

@@ -12,7 +12,7 @@ from scripts import TINY, fails, picture, script, settings, tiny_trees
 from refusion_jax import config, metrics
 from refusion_jax.cli.fuse import main as fuse_main
 from refusion_jax.cli.train import load_data, main
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.data.search import find_pairs
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image, write_image

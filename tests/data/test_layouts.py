@@ -11,17 +11,10 @@ from picture_files import touch
 from PIL import Image
 
 from refusion_jax.cli.train import main as train_main
-from refusion_jax.data import exposures, layouts
-from refusion_jax.data.layouts import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
-from refusion_jax.data.pairs import (
-    Pair,
-    discover,
-    find_pairs,
-    natural_key,
-    pairs_from_arguments,
-    recognise_task,
-    split_validation,
-)
+from refusion_jax.data import brackets, datasets
+from refusion_jax.data.datasets import ALPHABET, BRIGHTNESS, CHOSEN, LETTERS, MEANING
+from refusion_jax.data.pairs import Pair, natural_key, split_validation
+from refusion_jax.data.search import discover, find_pairs, pairs_from_arguments, recognise_task
 from refusion_jax.errors import InputError
 from refusion_jax.training import sources
 
@@ -309,12 +302,12 @@ def test_all_that_is_wrong_is_collected(tmp_path):
 def test_the_task_is_recognised(tmp_path, capsys):
     touch(tmp_path, "one/ir/1.png", "one/vi/1.png", "two/near/1.png", "two/far/1.png", "three/A/1.png", "three/B/1.png")
     assert recognise_task(tmp_path / "one") == ("ivif", "TNO or VIFB")
-    with pytest.raises(InputError, match=r"tell several \(ivif, mfif\); expected one of ivif, mif, mfif, meie"):
+    with pytest.raises(InputError, match=r"say several \(ivif, mfif\); expected one of ivif, mif, mfif, meie"):
         recognise_task(tmp_path)
-    with pytest.raises(InputError, match="--task is missing, and the names in .*three tell none"):
+    with pytest.raises(InputError, match="--task is missing, and the names in .*three say none"):
         recognise_task(tmp_path / "three")
     (remark,) = discover(tmp_path / "one", "mif").remarks
-    assert "tell ivif" in remark and "not mif" in remark
+    assert "say ivif" in remark and "not mif" in remark
     # As train.py says it, before the pictures turn out to be empty files.
     assert train_main(["--data", str(tmp_path / "one"), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr()
@@ -466,10 +459,10 @@ def test_brightness_is_measured_on_reduced_pictures(tmp_path, monkeypatch):
     decoded = []
     load = Image.Image.convert
     monkeypatch.setattr(Image.Image, "convert", lambda self, *a, **k: decoded.append(self.size) or load(self, *a, **k))
-    assert exposures.mean_luma(tmp_path / "x.jpg") == pytest.approx(exact, abs=0.5)
+    assert brackets.mean_luma(tmp_path / "x.jpg") == pytest.approx(exact, abs=0.5)
     assert decoded == []  # never decoded whole
     monkeypatch.setattr(Image, "open", None)
-    assert exposures.mean_luma(tmp_path / "x.jpg") == pytest.approx(exact, abs=0.5)  # kept
+    assert brackets.mean_luma(tmp_path / "x.jpg") == pytest.approx(exact, abs=0.5)  # kept
 
 
 # Large folders
@@ -493,6 +486,6 @@ def test_ten_thousand_files_are_not_asked_for_one_by_one(tmp_path, monkeypatch):
 
 
 def test_names_are_compared_without_case_and_separators():
-    assert layouts.normalise("Crop-LR visible") == layouts.normalise("crop_lr_VISIBLE") == "croplrvisible"
-    assert layouts.role("Visible_gray") == ("ivif", 2) and layouts.role("CT-MRI") is None
-    assert layouts.role("river") is None  # a word within a word is none
+    assert datasets.normalise("Crop-LR visible") == datasets.normalise("crop_lr_VISIBLE") == "croplrvisible"
+    assert datasets.role("Visible_gray") == ("ivif", 2) and datasets.role("CT-MRI") is None
+    assert datasets.role("river") is None  # a word within a word is none

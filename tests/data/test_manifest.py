@@ -12,7 +12,8 @@ from refusion_jax.cli.data import main
 from refusion_jax.cli.evaluate import main as evaluate_main
 from refusion_jax.cli.train import main as train_main
 from refusion_jax.data import manifest
-from refusion_jax.data.pairs import Pair, find_pairs
+from refusion_jax.data.pairs import Pair
+from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_image
 from refusion_jax.training import loop

@@ -8,15 +8,8 @@ import pytest
 from picture_files import touch
 from PIL import Image
 
-from refusion_jax.data.pairs import (
-    Pair,
-    check_sizes,
-    darker_first,
-    find_pairs,
-    pair_from_files,
-    pairs_from_arguments,
-    split_validation,
-)
+from refusion_jax.data.pairs import Pair, check_sizes, darker_first, split_validation
+from refusion_jax.data.search import find_pairs, pair_from_files, pairs_from_arguments
 from refusion_jax.errors import InputError
 
 

@@ -7,7 +7,7 @@ from scripts import fails, picture, script
 
 from refusion_jax.cli.data import main
 from refusion_jax.data import check as survey
-from refusion_jax.data.pairs import discover
+from refusion_jax.data.search import discover
 from refusion_jax.imaging.files import write_image
 
 
@@ -150,7 +150,7 @@ def test_names_in_a_list_the_wrong_way_round(tmp_path, capsys):
 
 def test_another_task_than_the_names_tell(folder, capsys):
     said = looked(capsys, folder, "--task", "MFIF")
-    assert "other problems: 1\n  the names of 3 pairs tell ivif (M3FD), not mfif\n" in said and "note:" not in said
+    assert "other problems: 1\n  the names of 3 pairs say ivif (M3FD), not mfif\n" in said and "note:" not in said
     for name in "ab":
         both(folder.parent / "plain", f"left/{name}.png", f"right/{name}.png", scene(1), scene(2))
     said = looked(capsys, folder.parent / "plain", "--task", "mfif", status=0)

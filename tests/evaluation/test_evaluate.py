@@ -12,7 +12,7 @@ from PIL import Image
 
 from refusion_jax import metrics
 from refusion_jax.cli.evaluate import main
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, describe_data, evaluate, find_fused, tables, validation_scores
 from refusion_jax.imaging.files import write_image

@@ -6,7 +6,7 @@ from PIL import Image
 from scripts import picture, tiny_info, tiny_trees
 
 import refusion_jax as rj
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma

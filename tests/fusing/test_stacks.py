@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scripts import picture, tiny_info, tiny_trees
 
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
 from refusion_jax.fusing.stacks import distinct, fuse_lumas, fuse_stack

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refusion_jax.data.pairs import find_pairs
+from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.alignment import MOTIONS, Transform, read_transform, register, warp, write_transform
 from refusion_jax.imaging.color import to_luma
