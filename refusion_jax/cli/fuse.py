@@ -18,6 +18,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, supports_16_bits, write_image
 from refusion_jax.imaging.metadata import Metadata, fitted
+from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.imaging.resizing import to_one_size
 from refusion_jax.tasks import task_name
 from refusion_jax.weights.pretrained import pretrained
@@ -97,17 +98,12 @@ def parser() -> argparse.ArgumentParser:
     )
     g.add_argument(
         "--range",
-        choices=["minmax", "clip"],
-        default="minmax",
-        help="minmax (default) stretches to the full range as the paper does; clip does not",
+        choices=RANGES,
+        default="sources",
+        help="levels of the result: sources (default), those that the sources span, for pictures to look at; minmax, "
+        "the full range, as the paper's tables have it; clip, the network's own",
     )
     g.add_argument("--gray", action="store_true", help="write the fused luma alone, without colour")
-    g.add_argument(
-        "--chroma",
-        choices=["soft", "vivid"],
-        default="soft",
-        help="where both sources have colour: near their mean (soft, default), or the more colourful one wins (vivid)",
-    )
     g.add_argument(
         "--maps",
         action="store_true",
@@ -274,7 +270,7 @@ def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> lis
         order = sorted(range(len(images)), key=lambda i: float(to_luma(images[i]).mean(dtype=np.float64)))
         images, names = [images[i] for i in order], [names[i] for i in order]
     images, facts = prepare(images, names, job, arguments, transform, notes)
-    how = {"range": arguments.range, "gray": arguments.gray, "chroma": arguments.chroma}
+    how = {"range": arguments.range, "gray": arguments.gray}
     fused = fusing.fused_picture(model, images, bits, job.stack, **how)
     metadata = {"a": pictures[0].metadata, "b": pictures[-1].metadata, "none": Metadata()}[arguments.metadata_from]
     for note in fitted(metadata, job.fused, fused)[1]:

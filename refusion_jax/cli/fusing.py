@@ -56,7 +56,7 @@ def shift_warnings(images: Sequence[np.ndarray], names: Sequence[str]) -> list[s
 def fused_picture(model, images: Sequence[np.ndarray], bits: int, stack: bool = False, **how) -> np.ndarray:
     """Two pictures, or the frames of a stack, as one of 8 or 16 bits. The images are uint8 or uint16, of one size.
 
-    how: range, gray and chroma of `Model.fuse`.
+    how: range and gray of `Model.fuse`.
     """
     whole = bits == 8 and all(image.dtype == np.uint8 for image in images)
     given = list(images) if whole else [floats(image) for image in images]

@@ -11,6 +11,7 @@ from refusion_jax.data.pairs import Pair, darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.pixels import check_one_size
 
 
 class LumaPairs:
@@ -49,11 +50,10 @@ def luma_pairs_from_files(pairs: Sequence[Pair], task: str, cache_bytes: int) ->
 
     def decode(i):
         a, b = to_luma(read_image(pairs[i].a)), to_luma(read_image(pairs[i].b))
-        if a.shape != b.shape:
-            raise InputError(
-                f"pair {pairs[i].name}: both images must have one size, got {a.shape[1]}x{a.shape[0]} and "
-                f"{b.shape[1]}x{b.shape[0]} pixels; resize or crop one of them"
-            )
+        try:
+            check_one_size((a, b))
+        except InputError as error:
+            raise InputError(f"pair {pairs[i].name}: {error}") from None
         return darker_first(a, b) if task == "meie" else (a, b)
 
     return LumaPairs([p.name for p in pairs], decode, cache_bytes)

@@ -16,7 +16,9 @@ from refusion_jax.config import TASKS, Config, check, override, to_dict
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.tiles import TILE_BYTES, make_fuse, workers
-from refusion_jax.imaging.color import NEUTRAL, fuse_color_float, to_luma
+from refusion_jax.imaging.color import finished_picture, unit_luma
+from refusion_jax.imaging.pixels import check_one_size
+from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.models import build as networks
 from refusion_jax.runtime.compiling import jit
@@ -25,23 +27,6 @@ from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.released import read_released
 from refusion_jax.weights.safetensors_file import read_safetensors
 from refusion_jax.weights.trees import by_name, check_architecture, flatten
-
-RANGES = ("minmax", "clip")
-# Eq. 15's tau by name, for chroma stored with its neutral value at 128. "vivid" puts tau at neutral, so that the more
-# colourful source wins; the released script's own pictures have it. "soft" is the reference outputs' reading of
-# "tau = 128": chroma centred on 0.5, hence tau 127.5 above neutral and close to the mean of both sources' chroma.
-CHROMA_TAU = {"soft": NEUTRAL + 127.5, "vivid": NEUTRAL}
-
-
-def stretch(luma: np.ndarray, how: str = "minmax") -> np.ndarray:
-    """F's output (any shape) brought to [0,1]: "minmax" stretches it to the full range, as the released pipeline and
-    the paper's tables do; "clip" leaves the levels as they are. A constant image is clipped either way."""
-    if how not in RANGES:
-        raise InputError(f"range must be one of {', '.join(RANGES)}, got {how!r}")
-    low, high = float(luma.min()), float(luma.max())
-    if how == "clip" or high <= low:
-        return np.clip(luma, 0, 1)
-    return (luma - low) / (high - low)
 
 
 def _checked(image: np.ndarray, name: str) -> np.ndarray:
@@ -57,38 +42,6 @@ def _checked(image: np.ndarray, name: str) -> np.ndarray:
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise InputError(f"{name} must lie in [0,1] when it is float, got values from {low:g} to {high:g}")
     return image
-
-
-def _peak(image: np.ndarray) -> int:
-    """The value of white."""
-    return np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-
-
-def _levels(image: np.ndarray) -> np.ndarray:
-    """The image on 0..255, uint8 as it is, else float32."""
-    return image if image.dtype == np.uint8 else image.astype(np.float32) * np.float32(255 / _peak(image))
-
-
-def _by_rows(height: int, width: int):
-    """Slices of rows with about a million pixels each: what is formed for colour is several times the picture."""
-    rows = max(1, 2**20 // width)
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
-
-
-def _luma(image: np.ndarray) -> np.ndarray:
-    """Luma (H,W) float32 in [0,1]."""
-    out = np.empty(image.shape[:2], np.float32)
-    for rows in _by_rows(*image.shape[:2]):
-        out[rows] = to_luma(_levels(image[rows])) / np.float32(255)
-    return out
-
-
-def _grey_all_over(image: np.ndarray) -> bool:
-    """Whether no pixel has colour."""
-    if image.ndim == 2:
-        return True
-    parts = (image[rows] for rows in _by_rows(*image.shape[:2]))
-    return all(np.all(part == part[..., :1]) for part in parts)
 
 
 def default_max_memory() -> int:
@@ -127,18 +80,18 @@ class Model:
     def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
         a, b = _checked(a, "the first image"), _checked(b, "the second image")
-        if a.shape[:2] != b.shape[:2]:
-            raise InputError(
-                f"both images must have one size, got {a.shape[1]}x{a.shape[0]} and {b.shape[1]}x{b.shape[0]} "
-                "pixels; resize or crop one of them"
-            )
-        a, b = _luma(a), _luma(b)
+        check_one_size((a, b))
+        a, b = unit_luma(a), unit_luma(b)
         first, second = darker_first(a, b) if self.task == "meie" else (a, b)
         return first, second, first is not a
 
     def network_output(self, a: np.ndarray, b: np.ndarray, progress: Callable | None = None) -> np.ndarray:
         """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
         first, second, _ = self._sources(a, b)
+        return self._run_f(first, second, progress)
+
+    def _run_f(self, first: np.ndarray, second: np.ndarray, progress: Callable | None) -> np.ndarray:
+        """F's raw output on two lumas in the trained order, within the limit on memory."""
         limit = default_max_memory() if self.max_memory is None else self.max_memory
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
         taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
@@ -149,53 +102,33 @@ class Model:
         self,
         a: np.ndarray,
         b: np.ndarray,
-        range: str = "minmax",
-        progress: Callable | None = None,  # noqa: A002
+        range: str = "sources",  # noqa: A002
+        progress: Callable | None = None,
     ) -> np.ndarray:
         """The fused luma, (H,W) float32 in [0,1], not rounded. Arguments as for `fuse`."""
-        return stretch(self.network_output(a, b, progress), range)
+        first, second, _ = self._sources(a, b)
+        return to_range(self._run_f(first, second, progress), (first, second), range)
 
     def fuse(
         self,
         a: np.ndarray,
         b: np.ndarray,
-        range: str = "minmax",
+        range: str = "sources",  # noqa: A002
         gray: bool = False,
-        chroma: str = "soft",  # noqa: A002
         progress: Callable | None = None,
     ) -> np.ndarray:
         """One picture with the information of both.
 
         a, b: (H,W) or (H,W,3), uint8, uint16 or float in [0,1], of one size, in the trained order: infrared, visible;
         functional or CT, MRI; near, far; for meie in any order, the darker is taken as the first.
-        range: "minmax" or "clip", see `stretch`. gray: the fused luma alone, without colour. chroma: "soft" (near the
-        mean of both sources' chroma where both have colour) or "vivid" (the more colourful source wins), Eq. 15.
-        progress(done, total): called as the work goes on.
+        range: "sources", "minmax" (the paper's tables) or "clip", see `imaging.ranges.to_range`. gray: the fused luma
+        alone, without colour. progress(done, total): called as the work goes on.
         Returns (H,W,3), or (H,W) when gray or when both sources are grey; uint8 when both sources are uint8, uint16
         when both are integers and one is uint16, else float32 in [0,1].
         Raises InputError on other shapes, types, ranges or on two sizes.
         """
-        if chroma not in CHROMA_TAU:
-            raise InputError(f"chroma must be one of {', '.join(CHROMA_TAU)}, got {chroma!r}")
         luma = self.fuse_luma(a, b, range, progress)
-        a, b = np.asarray(a), np.asarray(b)
-        kinds = {a.dtype, b.dtype}
-        whole = all(kind.kind == "u" for kind in kinds)
-        kind = np.dtype(np.float32) if not whole else np.dtype(np.uint16 if np.dtype(np.uint16) in kinds else np.uint8)
-        peak = np.iinfo(kind).max if whole else 1
-        colored = not gray and (a.ndim == 3 or b.ndim == 3)
-        # A source that is grey all over has no say in the colour, which rows alone cannot tell.
-        sources = [None if not colored or _grey_all_over(image) else image for image in (a, b)]
-        out = np.empty((*luma.shape, 3) if colored else luma.shape, kind)
-        for rows in _by_rows(*luma.shape):
-            part = luma[rows] * np.float32(255)
-            if colored:
-                parts = [part if image is None else _levels(image[rows]) for image in sources]
-                part = fuse_color_float(part, *parts, CHROMA_TAU[chroma])
-                part = part if part.ndim == 3 else np.repeat(part[..., None], 3, -1)
-            part = part * np.float32(peak / 255) if peak != 255 else part
-            out[rows] = np.rint(part) if whole else part
-        return out
+        return finished_picture(luma, (np.asarray(a), np.asarray(b)), gray)
 
     def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""

@@ -3,9 +3,12 @@
 All arrays are RGB or YCrCb on 0..255, float32 unless said otherwise.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.pixels import bands
 
 NEUTRAL = 128.0  # the chroma of grey
 
@@ -51,63 +54,71 @@ def to_luma(image: np.ndarray) -> np.ndarray:
     return 0.299 * r + 0.587 * g + 0.114 * b
 
 
-def fuse_chroma(c1: np.ndarray, c2: np.ndarray, tau: float = NEUTRAL) -> np.ndarray:
-    """One fused chroma channel, Eq. 15: c1 and c2 weighted by |c1-tau| and |c2-tau|; tau where both are 0.
+def unit_luma(image: np.ndarray) -> np.ndarray:
+    """The luma (H,W) in [0,1], float32, of an image uint8, uint16 or float in [0,1], (H,W) or (H,W,3)."""
+    luma = np.empty(image.shape[:2], np.float32)
+    for rows in bands(*luma.shape):
+        luma[rows] = to_luma(_levels(image[rows])) / np.float32(255)
+    return luma
 
-    c1 and c2 are Cr or Cb of the two sources, same shape, neutral at 128. With tau = 128 the more colourful
-    source wins and a grey pixel has no say.
+
+def fuse_chroma(*chromas: np.ndarray) -> np.ndarray:
+    """One chroma channel out of those of the sources, Eq. 15: each weighted by its distance from neutral.
+
+    chromas: Cr or Cb of each source, one shape, neutral at 128, which is the paper's tau. The more colourful source
+    wins, a grey pixel has no say, and the result is neutral where all are grey.
     """
-    c1, c2 = np.asarray(c1, np.float32), np.asarray(c2, np.float32)
-    w1, w2 = np.abs(c1 - np.float32(tau)), np.abs(c2 - np.float32(tau))
-    total = w1 + w2
-    # Weighting the distances from tau, not the values, loses no digits where both are close to tau.
-    distance = w1 * (c1 - np.float32(tau)) + w2 * (c2 - np.float32(tau))
-    return np.float32(tau) + distance / np.where(total > 0, total, 1)
+    weighted = total = np.float32(0)
+    for chroma in chromas:
+        # Weighting the distances from neutral, not the values, loses no digits where all are close to it.
+        distance = np.asarray(chroma, np.float32) - np.float32(NEUTRAL)
+        weight = np.abs(distance)
+        weighted, total = weighted + weight * distance, total + weight
+    return np.float32(NEUTRAL) + weighted / np.where(total > 0, total, 1)
 
 
-def fuse_color(fused_luma: np.ndarray, image_a: np.ndarray, image_b: np.ndarray, tau: float = NEUTRAL) -> np.ndarray:
-    """`fuse_color_float` rounded to the nearest level: uint8."""
-    return _to_uint8(fuse_color_float(fused_luma, image_a, image_b, tau))
+def fuse_color(fused_luma: np.ndarray, sources: Sequence[np.ndarray]) -> np.ndarray:
+    """The fused luma with the chroma of all sources (Eq. 15): float32, clipped to 0..255, not rounded.
 
-
-def fuse_color_float(
-    fused_luma: np.ndarray, image_a: np.ndarray, image_b: np.ndarray, tau: float = NEUTRAL
-) -> np.ndarray:
-    """The fused picture in colour: fused luma with the chroma of both sources (Eq. 15).
-
-    Args:
-      fused_luma: (H,W) on 0..255, best not rounded.
-      image_a, image_b: the sources, (H,W) or (H,W,3), on 0..255, in either order.
-      tau: neutral chroma of Eq. 15.
-
-    Returns (H,W,3) RGB, or (H,W) when both sources are (H,W). Rounded to the nearest level, clipped to
-    0..255. A source that is grey all over, of whichever shape, has no say for any tau.
+    fused_luma: (H,W) on 0..255. sources: (H,W) or (H,W,3) each, on 0..255, in any order.
+    Returns (H,W,3) RGB, or (H,W) when all sources are (H,W). Raises InputError for a source of another size.
     """
     fused_luma = np.asarray(fused_luma, np.float32)
-    for image in (image_a, image_b):
+    for image in sources:
         if np.shape(image)[:2] != fused_luma.shape:
             raise InputError(
                 f"expected sources of the fused image's size {fused_luma.shape}, got shape {np.shape(image)}"
             )
-    if np.ndim(image_a) == 2 and np.ndim(image_b) == 2:
-        return np.clip(fused_luma, 0, 255)
-    chromas = [chroma for chroma in (_chroma(image_a), _chroma(image_b)) if chroma is not None]
+    chromas = [rgb_to_ycrcb(image)[..., 1:] for image in sources if np.ndim(image) == 3]
     if not chromas:
-        fused = np.full((*fused_luma.shape, 2), NEUTRAL, np.float32)
-    elif len(chromas) == 1:
-        fused = chromas[0]
-    else:
-        fused = fuse_chroma(*chromas, tau)
-    return np.clip(ycrcb_to_rgb(np.concatenate([fused_luma[..., None], fused], axis=-1)), 0, 255)
+        return np.clip(fused_luma, 0, 255)
+    return np.clip(ycrcb_to_rgb(np.concatenate([fused_luma[..., None], fuse_chroma(*chromas)], axis=-1)), 0, 255)
 
 
-def _chroma(image: np.ndarray) -> np.ndarray | None:
-    """Cr and Cb (H,W,2), or None for an image that is grey all over."""
-    if np.ndim(image) == 2:
-        return None
-    chroma = rgb_to_ycrcb(image)[..., 1:]
-    return None if np.all(chroma == NEUTRAL) else chroma
+def finished_picture(fused_luma: np.ndarray, sources: Sequence[np.ndarray], gray: bool = False) -> np.ndarray:
+    """A fused luma (H,W) in [0,1] as a picture of the kind of its sources, in colour where they have any.
+
+    sources: uint8, uint16 or float in [0,1], (H,W) or (H,W,3), of the luma's size. gray: leave the colour out.
+    Returns (H,W,3), or (H,W) when gray or when all sources are (H,W); uint8 when all sources are uint8, uint16 when
+    all are integers and one is uint16, else float32 in [0,1].
+    """
+    kinds = {image.dtype for image in sources}
+    whole = all(kind.kind == "u" for kind in kinds)
+    kind = np.dtype(np.float32) if not whole else np.dtype(np.uint16 if np.dtype(np.uint16) in kinds else np.uint8)
+    peak = np.iinfo(kind).max if whole else 1
+    colored = not gray and any(image.ndim == 3 for image in sources)
+    out = np.empty((*fused_luma.shape, 3) if colored else fused_luma.shape, kind)
+    for rows in bands(*fused_luma.shape):
+        levels = fused_luma[rows] * np.float32(255)
+        levels = fuse_color(levels, [_levels(image[rows]) for image in sources] if colored else [])
+        levels = levels * np.float32(peak / 255) if peak != 255 else levels
+        out[rows] = np.rint(levels) if whole else levels
+    return out
 
 
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _levels(image: np.ndarray) -> np.ndarray:
+    """The image on 0..255, uint8 as it is, else float32."""
+    if image.dtype == np.uint8:
+        return image
+    peak = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    return image.astype(np.float32) * np.float32(255 / peak)

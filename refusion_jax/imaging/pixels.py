@@ -1,13 +1,13 @@
 """Pixels between depths, orientations and Pillow: in bands of rows, so that a large picture is held twice, not more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from refusion_jax.errors import InputError
 
-BAND = 2**22  # pixels converted at once
+BAND = 2**20  # pixels converted at once: colour takes several times the picture
 
 # How rows and columns as stored lie in the picture as shown, by EXIF orientation: a view of the shown array
 # that is indexed as the file is. Orientations from 5 exchange height and width.
@@ -21,6 +21,16 @@ _STORED = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[:, ::-1],
 }
+
+
+def check_one_size(images: Sequence[np.ndarray], advice: str = "resize or crop one of them") -> None:
+    """InputError, which names the sizes and ends with the advice, unless all images have one height and width."""
+    sizes = list(dict.fromkeys(np.shape(image)[:2] for image in images))
+    if len(sizes) > 1:
+        named = " and ".join(f"{width}x{height}" for height, width in sizes)
+        raise InputError(
+            f"{'both' if len(images) == 2 else 'all'} images must have one size, got {named} pixels; {advice}"
+        )
 
 
 def to_depth(array: np.ndarray, bits: int) -> np.ndarray:

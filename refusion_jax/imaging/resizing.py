@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.pixels import check_one_size
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -35,14 +36,8 @@ def to_one_size(images: Sequence[np.ndarray], keep: str | None) -> list[np.ndarr
 
     With keep None, two sizes are an InputError that names them and the option.
     """
-    sizes = [image.shape[:2] for image in images]
-    if len(set(sizes)) == 1:
-        return list(images)
     if keep is None:
-        (h, w), (h_b, w_b) = sizes[0], next(size for size in sizes if size != sizes[0])
-        raise InputError(
-            f"both images must have one size, got {w}x{h} and {w_b}x{h_b} pixels; "
-            "--resize a brings both to the first's size, --resize b to the second's"
-        )
-    size = sizes[0] if keep == "a" else sizes[-1]
+        check_one_size(images, "--resize a brings both to the first's size, --resize b to the second's")
+        return list(images)
+    size = images[0 if keep == "a" else -1].shape[:2]
     return [resize(image, size) for image in images]

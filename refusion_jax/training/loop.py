@@ -16,7 +16,7 @@ from refusion_jax.config import Config, to_dict, to_toml
 from refusion_jax.data.batches import LumaPairs, epoch_streams, subseed
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import validation_scores
-from refusion_jax.fusing.model import stretch
+from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.method.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps, several
 from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
@@ -190,7 +190,7 @@ class Trainer:
         return block, metrics
 
     def validate(self) -> dict[str, float]:
-        """Mean scores of the held-out pairs by the paper's protocol, with the range step fuse.py applies."""
+        """Mean scores of the held-out pairs by the paper's protocol, with its range step."""
         how = self.config.validation
         held_out = self.data.validation
         shown = (held_out[i] for i in range(min(how.pairs, len(held_out))))
@@ -198,7 +198,7 @@ class Trainer:
 
         def fuse_luma(a, b):
             inputs = (x[None, :, :, None].astype(np.float32) / 255 for x in (a, b))
-            return stretch(np.asarray(self.shown["fuse"](params_f, *inputs))[0, :, :, 0])
+            return to_range(np.asarray(self.shown["fuse"](params_f, *inputs))[0, :, :, 0], (a, b), "minmax")
 
         return validation_scores(
             fuse_luma, ((p["a"], p["b"]) for p in shown), how.metrics or TASK_METRICS[self.config.task]

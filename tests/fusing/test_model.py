@@ -11,6 +11,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma
 from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.ranges import RANGES, to_range
 
 TASKS = ("IVIF", "MIF", "MFIF", "MEIF")
 PAIRS = (
@@ -23,7 +24,6 @@ PAIRS = (
     "MEIF_AirBellowsGap",
     "MEIF_ICCV_03",
 )
-TAU = {"soft": "128", "vivid": "0.5"}  # the reference pictures' names for our two kinds of chroma
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,13 @@ def test_released_pairs(reference, released, name):
     """The released network's pictures, made with its authors' code (float32 differs in the last bits)."""
     model, a, b = released[name]
     stored = reference / "official_outputs"
-    assert difference(model.fuse(a, b, gray=True), stored / f"{name}_fused_luma.png") <= 1
-    for chroma, tau in TAU.items():
-        path = stored / f"{name}_fused_rgb_tau{tau}.png"
-        # Only pairs of two colour pictures tell the two kinds of chroma apart; the others are stored once.
-        if path.exists():
-            assert difference(model.fuse(a, b, chroma=chroma), path) <= 2
-    assert (stored / f"{name}_fused_rgb_tau128.png").exists()
+    assert difference(model.fuse(a, b, "minmax", gray=True), stored / f"{name}_fused_luma.png") <= 1
+    assert difference(model.fuse(a, b, "minmax"), stored / f"{name}_fused_rgb.png") <= 2
+    # The default shows the same picture at the levels of its sources.
+    luma = model.fuse_luma(a, b)
+    assert np.corrcoef(luma.ravel(), model.fuse_luma(a, b, "minmax").ravel())[0, 1] > 0.999
+    lumas = [to_luma(image) / 255 for image in (a, b)]
+    assert min(x.min() for x in lumas) - 1e-6 <= luma.min() < luma.max() <= max(x.max() for x in lumas) + 1e-6
 
 
 def test_released_multi_exposure_pairs_in_any_order(released):
@@ -130,20 +130,21 @@ def test_ranges(model):
     raw = model.network_output(GREY, COLOR)
     assert raw.shape == (20, 24) and raw.dtype == np.float32 and 0 < raw.min() < raw.max() < 1
     assert raw.max() - raw.min() < 0.99  # else the two ranges would be alike
-    stretched = (raw - raw.min()) / (raw.max() - raw.min())
-    np.testing.assert_allclose(model.fuse_luma(GREY, COLOR), stretched, atol=1e-6)
-    assert np.array_equal(model.fuse_luma(GREY, COLOR, "clip"), raw)
-    for how, values in (("minmax", stretched), ("clip", raw)):
-        fused = model.fuse(GREY, COLOR, range=how, gray=True)
-        assert np.abs(fused - 255 * values).max() <= 0.501
+    lumas = GREY / np.float32(255), to_luma(COLOR) / np.float32(255)
+    for rule in RANGES:
+        expected = to_range(raw, lumas, rule)
+        np.testing.assert_allclose(model.fuse_luma(GREY, COLOR, rule), expected, atol=1e-6)
+        fused = model.fuse(GREY, COLOR, range=rule, gray=True)
+        assert np.abs(fused - 255 * expected).max() <= 0.501
+    assert np.array_equal(model.fuse(GREY, COLOR), model.fuse(GREY, COLOR, "sources"))
+    with pytest.raises(InputError, match="range must be one of"):
+        model.fuse(GREY, COLOR, "wide")
 
 
-def test_stretch():
-    x = np.array([[0.2, 0.3], [0.4, 0.6]], np.float32)
-    np.testing.assert_allclose(inference.stretch(x), [[0, 0.25], [0.5, 1]], atol=1e-6)
-    assert np.array_equal(inference.stretch(x, "clip"), x)
-    # One level has no range to stretch.
-    assert np.array_equal(inference.stretch(np.full((2, 2), 0.3, np.float32)), np.full((2, 2), 0.3, np.float32))
+@pytest.mark.parametrize("level", [0, 90])
+def test_flat_sources_give_a_flat_picture(model, level):
+    flat = np.full((20, 24), level, np.uint8)
+    assert np.array_equal(model.fuse(flat, flat), flat)
 
 
 def test_colour_keeps_the_fused_luma_and_the_chroma_of_the_sources(model):
@@ -160,21 +161,19 @@ def test_colour_keeps_the_fused_luma_and_the_chroma_of_the_sources(model):
     assert both.shape == (20, 24, 3) and np.array_equal(both, np.repeat(model.fuse(GREY, GREY)[..., None], 3, -1))
 
 
-def test_soft_chroma_is_near_the_mean_and_vivid_near_the_more_colourful(model):
-    # Cr is 128 + 15 and 128 + 5, by Eq. 15 and the two values of tau: (15^2 + 5^2) / 20 above 128, and
-    # (112.5 * 15 + 122.5 * 5) / 235.
+def test_the_more_colourful_source_wins(model):
+    # Cr is 128 + 15 and 128 + 5; Eq. 15 with tau at neutral gives (15^2 + 5^2) / 20 above 128.
     a = np.full((20, 24, 3), (130, 100, 100), np.uint8)
     b = np.full((20, 24, 3), (130, 120, 120), np.uint8)
-    for chroma, expected in (("vivid", 12.5), ("soft", 9.787)):
-        fused = model.fuse(a / 255, b / 255, "clip", chroma=chroma)
-        inside = np.all((fused > 0) & (fused < 1), -1)
-        assert inside.mean() > 0.5
-        np.testing.assert_allclose(rgb_to_ycrcb(fused * 255)[inside][:, 1] - 128, expected, atol=0.1)
+    fused = model.fuse(a / 255, b / 255, "clip")
+    inside = np.all((fused > 0) & (fused < 1), -1)
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(rgb_to_ycrcb(fused * 255)[inside][:, 1] - 128, 12.5, atol=0.1)
 
 
 def test_the_order_of_exposures_does_not_matter_and_that_of_others_does(model, exposure):
     a, b = picture(3, color=True, mean=60), picture(4, mean=190)
-    for options in ({}, {"gray": True}, {"range": "clip", "chroma": "vivid"}):
+    for options in ({}, {"gray": True}, {"range": "clip"}):
         assert exposure.fuse(a, b, **options).tobytes() == exposure.fuse(b, a, **options).tobytes()
     assert not np.array_equal(model.fuse(a, b), model.fuse(b, a))
     # The darker is the first source, whichever colour it has.
@@ -248,13 +247,6 @@ def test_images_that_are_refused(model, image, words):
             with pytest.raises(InputError, match=words) as caught:
                 call(*pair)
             assert "\n" not in str(caught.value) and (f"the {which} image" in str(caught.value) or "one size" in words)
-
-
-def test_options_that_are_refused(model):
-    with pytest.raises(InputError, match="range must be one of minmax, clip, got 'max'"):
-        model.fuse(GREY, GREY, range="max")
-    with pytest.raises(InputError, match="chroma must be one of soft, vivid, got 'loud'"):
-        model.fuse(GREY, GREY, chroma="loud")
 
 
 def test_the_package_offers_load_and_model():
