@@ -1,11 +1,12 @@
 # make demo: train on built-in scenes for some minutes, then fuse a pair never seen. make test: the whole suite.
+# make lint: style, layers, types. make docs: the site with guides and reference, in site/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A GPU machine is one whose driver answers.
 REQUIREMENTS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 $(BIN)/.installed: requirements.txt requirements-cpu.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,5 +28,9 @@ lint: $(BIN)/.installed
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(BIN)/.installed
+	$(BIN)/zensical build --clean --strict
+	@echo "the site: site/index.html"
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site .cache
