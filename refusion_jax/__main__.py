@@ -31,7 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(printable(f"error: unknown command {command!r}{nearest(command, COMMANDS)}"), file=sys.stderr)
         return 2
-    return importlib.import_module(f"refusion_jax.cli.{command}").main(rest)
+    run = importlib.import_module(f"refusion_jax.cli.{command}").main
+    if arguments is not None:
+        return run(rest)
+    sys.argv[1:] = rest  # a command started as a process reads them there itself
+    return run()
 
 
 if __name__ == "__main__":

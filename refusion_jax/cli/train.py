@@ -10,6 +10,7 @@ from pathlib import Path
 from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.runtime.memory import restart_with_tuned_malloc
+from refusion_jax.tasks import TASKS, task_name
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,31 +18,17 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog=program("train"), description="Train ReFusion: F fuses, R rebuilds, P proposes the loss of F."
     )
-    p.add_argument(
-        "--task",
-        help="ivif, mif, mfif or meie (meif means meie); may be left out with --resume, and "
-        "where the names in --data tell it",
-    )
-    p.add_argument(
-        "--data",
-        metavar="DIR",
-        help="folder of pairs in any known layout, or a manifest of pairs (.csv); "
-        "without it the built-in scenes are used",
-    )
-    p.add_argument(
-        "--init",
-        metavar="CKPT",
-        help="start from these weights: a run, a checkpoint, a .safetensors or "
-        ".pth file, or a task's name for those of the package",
-    )
-    p.add_argument("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
-    p.add_argument(
+    add = p.add_argument
+    add("--task", help="ivif, mif, mfif or meie; not needed with --resume and where the names in --data tell it")
+    add("--data", metavar="DIR", help="folder of pairs or manifest (.csv); without it the built-in scenes are used")
+    add("--init", metavar="CKPT", help="start from these weights: a run, a checkpoint, a file, or a task's name")
+    add("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
+    add(
         "--preset",
-        default=None,
-        help="paper (default): the full recipe; quick: minutes on two CPU cores; "
-        "tuned: the settings of the package's weights, in the paper's lengths",
+        help="paper (default): the full recipe; quick: minutes on two CPU cores; tuned: the settings of the "
+        "package's weights, in the paper's lengths",
     )
-    p.add_argument(
+    add(
         "--set",
         dest="assignments",
         action="append",
@@ -49,18 +36,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="section.key=value",
         help="change one setting; may be given several times",
     )
-    p.add_argument("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
-    p.add_argument("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
-    p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    add("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
+    add("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
+    add("--seed", type=int, help="seed of everything random (default 0)")
     several = p.add_argument_group(
         "several processes",
         "Each uses the devices of its machine; all need the same options and files, and one --out "
         "that all can write to. Under SLURM or Open MPI --distributed is enough.",
     )
-    several.add_argument("--distributed", action="store_true", help="this is one of several processes of one training")
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
-    several.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
-    several.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
+    add = several.add_argument
+    add("--distributed", action="store_true", help="this is one of several processes of one training")
+    add("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
+    add("--num-processes", type=int, metavar="N", help="how many there are")
+    add("--process-id", type=int, metavar="I", help="which one this is, from 0")
     return p
 
 
@@ -88,7 +76,7 @@ def resumed_config(run: Path, arguments):
         flat["data.dir"] = arguments.data
     for name in ("task", "preset", "seed"):
         if (value := getattr(arguments, name)) is not None:
-            flat[name] = config.task_name(value) if name == "task" else value
+            flat[name] = task_name(value) if name == "task" else value
     new = with_absolute_data(config.override(saved, flat, "--set"))
     config.check(new)
     before, after = config.flatten(config.to_dict(saved), "saved"), config.flatten(config.to_dict(new), "new")
@@ -136,44 +124,53 @@ def load_data(config):
 
 def settle(arguments):
     """(run directory, whether a run in it goes on, configuration) of the command line; nothing is written."""
-    from refusion_jax import config as configuration
-
     if arguments.resume and arguments.init:
         raise InputError("--init says what a new run starts from, --resume continues a run; leave out one of them")
     if arguments.task is None and not arguments.resume:
-        if arguments.data is None:
-            raise InputError(f"--task is missing: expected one of {', '.join(configuration.TASKS)}")
-        from refusion_jax.data.search import recognise_task
-
-        arguments.task, layout = recognise_task(arguments.data)
-        print(printable(f"task {arguments.task}, recognised by the names in {arguments.data} ({layout})"))
-    preset = arguments.preset or "paper"
-    if arguments.out:
-        out = Path(arguments.out)
-    elif arguments.task is None:
-        raise InputError("--resume needs --task or --out to know which run to continue")
-    else:
-        task = configuration.task_name(arguments.task)
-        out = Path("runs") / (task if preset == "paper" else f"{task}-{preset}")
-    going_on = arguments.resume and (out / "config.toml").exists()
-    if arguments.resume and not going_on and out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not a run directory (no config.toml in it); nothing to resume")
+        arguments.task = recognised_task(arguments.data)
+    out = run_folder(arguments)
+    if arguments.resume and (out / "config.toml").exists():
+        return out, True, resumed_config(out, arguments)
     if arguments.resume and not out.exists():
         raise InputError(f"{out} does not exist, so there is nothing to resume; leave out --resume to start a run")
-    if going_on:
-        return out, going_on, resumed_config(out, arguments)
+    if arguments.resume and any(out.iterdir()):
+        raise InputError(f"{out} is not a run directory (no config.toml in it); nothing to resume")
     if arguments.task is None:
         raise InputError(f"{out} holds no run yet; give --task to start one")
-    top = {}
-    if arguments.data is not None:
-        top["data.dir"] = arguments.data
-    if arguments.seed is not None:
-        top["seed"] = arguments.seed
-    if arguments.init is not None:
-        path = Path(arguments.init)
-        top["train.init"] = str(path.resolve()) if path.exists() else arguments.init
-    config = configuration.resolve(arguments.task, preset, arguments.assignments, **top)
-    return out, going_on, with_absolute_data(config)
+    return out, False, new_config(arguments)
+
+
+def recognised_task(data: str | None) -> str:
+    """The task that the names in a folder of pairs tell. InputError without a folder and where they tell none."""
+    if data is None:
+        raise InputError(f"--task is missing: expected one of {', '.join(TASKS)}")
+    from refusion_jax.data.search import recognise_task
+
+    task, layout = recognise_task(data)
+    print(printable(f"task {task}, recognised by the names in {data} ({layout})"))
+    return task
+
+
+def run_folder(arguments) -> Path:
+    """--out, or runs/TASK, or runs/TASK-PRESET."""
+    if arguments.out:
+        return Path(arguments.out)
+    if arguments.task is None:
+        raise InputError("--resume needs --task or --out to know which run to continue")
+    task, preset = task_name(arguments.task), arguments.preset or "paper"
+    return Path("runs") / (task if preset == "paper" else f"{task}-{preset}")
+
+
+def new_config(arguments):
+    """The configuration of a run that begins."""
+    from refusion_jax import config
+
+    top = {"data.dir": arguments.data, "seed": arguments.seed, "train.init": arguments.init}
+    if arguments.init is not None and (path := Path(arguments.init)).exists():
+        top["train.init"] = str(path.resolve())
+    given = {key: value for key, value in top.items() if value is not None}
+    preset = arguments.preset or "paper"
+    return with_absolute_data(config.resolve(arguments.task, preset, arguments.assignments, **given))
 
 
 def connect(arguments) -> None:
@@ -194,8 +191,8 @@ def run(arguments) -> int:
     connect(arguments)
     from refusion_jax.training import processes
 
-    # Looking comes before writing, in all processes: the run that process 0 begins is not one that others find there.
-    out, going_on, config = processes.together(lambda: settle(arguments))
+    # All processes look before one writes: the run that process 0 begins is not one that others find there.
+    out, resuming, config = processes.together(lambda: settle(arguments))
     data = processes.together(lambda: load_data(config))
     from refusion_jax import config as configuration
     from refusion_jax.runtime.compiling import enable_cache
@@ -205,7 +202,7 @@ def run(arguments) -> int:
     devices.data_mesh(config.data.batch, config.train.devices)  # an error before anything is written
 
     def begin():
-        if going_on:
+        if resuming:
             loop.check_same_data(out, data)
             loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
         else:
@@ -215,27 +212,26 @@ def run(arguments) -> int:
     processes.from_lead(begin)
     enable_cache()
     if processes.is_lead():
-        note(config, data, out)
+        print_start(config, data, out)
     outcome = loop.train(out, config, data, max_minutes=arguments.max_minutes)
     if processes.is_lead():
-        say(outcome, out)
+        print_outcome(outcome, out)
     return 128 + outcome.signal if outcome.signal else 0
 
 
-def say(outcome, out: Path) -> None:
-    """Says how the training ended and what to do next."""
+def print_outcome(outcome, out: Path) -> None:
+    """How the training ended and what to do next."""
     quoted = shlex.quote(str(out))
     if outcome.finished:
         print(printable(f"done: {outcome.step} steps in {out}"))
         print(printable(f"fuse with: {program('fuse')} --ckpt {quoted} --pair A B"))
     else:
-        print(
-            printable(f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}")
-        )
+        line = f"stopped by {outcome.reason} after step {outcome.step}; continue with --resume --out {quoted}"
+        print(printable(line))
 
 
-def note(config, data, out: Path) -> None:
-    """Says what is about to be trained, on what, with what."""
+def print_start(config, data, out: Path) -> None:
+    """What is about to be trained, on what, with what."""
     import jax
 
     from refusion_jax.training import processes

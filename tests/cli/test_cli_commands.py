@@ -6,6 +6,7 @@ import pytest
 
 from refusion_jax import __version__
 from refusion_jax.__main__ import COMMANDS, main
+from refusion_jax.cli import train
 from refusion_jax.cli.common import program
 
 
@@ -34,6 +35,17 @@ def test_help_and_version(capsys):
     assert all(f"  {command} " in listed for command in COMMANDS)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.split() == ["refusion_jax", __version__]
+
+
+def test_a_training_started_by_the_command_tunes_the_allocator(monkeypatch):
+    """As train.py does, at the start of a process and not when called from Python."""
+    restarts = []
+    monkeypatch.setattr(train, "restart_with_tuned_malloc", lambda: restarts.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/refusion", "train", "--help"])
+    for arguments in (None, ["train", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 0 and restarts == [["--help"]]
 
 
 def test_an_unknown_command_names_the_nearest(capsys):
