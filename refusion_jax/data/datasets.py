@@ -7,7 +7,7 @@ without separators: `crop_LR_visible`, `Crop-lr-visible` and `CropLRVisible` are
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from refusion_jax.tasks import TASK_ALIASES, TASKS
@@ -83,6 +83,7 @@ TABLE = (
     Row("", None, "imgA/", "imgB/", LETTERS),
     Row("", None, "img_1/", "img_2/", LETTERS),
 )
+NUMBERS = next(row for row in TABLE if row.first == "*_1")
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -111,8 +112,9 @@ def fold(stem: str) -> str:
     return stem.casefold() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()
 
 
+@cache
 def rows(task: str | None) -> list[Row]:
-    """The table with what has a meaning first and, of that, the rows of the task."""
+    """The table, with what has a meaning first and, of that, the rows of the task."""
     return sorted(TABLE, key=lambda row: (row.order != MEANING, task is not None and row.task != task))
 
 
@@ -137,21 +139,19 @@ class Affix(NamedTuple):
     base: str
     word: str
 
+    @property
+    def form(self) -> str:
+        """What such files are called: NAME_A."""
+        return f"NAME_{self.word}" if self.base else self.word
+
 
 _SIDES = [(row, side, names) for row in TABLE for side, names in ((1, row.first), (2, row.second))]
 _FOLDERS = {(row, side): folder_names(names) for row, side, names in _SIDES}
-_ROLES = {name: (row.task, side) for row, side, names in _SIDES if row.order == MEANING for name in _FOLDERS[row, side]}
-
-
-def _by_word() -> dict[str, list[tuple[Row, int, str]]]:
-    words: dict[str, list[tuple[Row, int, str]]] = {}
-    for row, side, names in _SIDES:
-        for word in file_words(names):
-            words.setdefault(word.casefold(), []).append((row, side, word))
-    return words
-
-
-_WORDS = _by_word()
+_ROLES = {
+    name: (row.task or "", side) for (row, side), names in _FOLDERS.items() if row.order == MEANING for name in names
+}
+_WORDS = [(word.casefold(), (row, side, word)) for row, side, names in _SIDES for word in file_words(names)]
+_BY_WORD = {word: [meaning for known, meaning in _WORDS if known == word] for word, _ in _WORDS}
 _LAST_WORD = re.compile(r"(?:(.+)([_\-. ]))?([^\W_]+)")
 _FIRST_WORD = re.compile(r"([^\W\d_]+)(?:[_\-. ]|(?=\d))(.+)")
 
@@ -161,18 +161,20 @@ def endings(stem: str) -> list[Affix]:
 
     A word may be the whole stem (base ""), a letter or a number may not; a number stands behind `_`.
     """
-    match = _LAST_WORD.fullmatch(stem)
-    known = _WORDS.get(match[3].casefold()) if match else None
-    if not known or (len(match[3]) == 1 and not match[1]) or (match[3].isdecimal() and match[2] != "_"):
+    if not (match := _LAST_WORD.fullmatch(stem)):
         return []
-    return [Affix(row, side, match[1] or "", word) for row, side, word in known]
+    base, separator, word = match[1] or "", match[2], match[3].casefold()
+    if len(word) == 1 and not base or word.isdecimal() and separator != "_":
+        return []
+    return [Affix(row, side, base, known) for row, side, known in _BY_WORD.get(word, ())]
 
 
 def beginnings(stem: str) -> list[Affix]:
     """How a word at the beginning of a stem says which source it is (`VIS12`, `ir_street`)."""
     match = _FIRST_WORD.fullmatch(stem)
-    known = _WORDS.get(match[1].casefold(), ()) if match and len(match[1]) > 1 else ()
-    return [Affix(row, side, match[2], word) for row, side, word in known]
+    if not match or len(match[1]) == 1:
+        return []
+    return [Affix(row, side, match[2], known) for row, side, known in _BY_WORD.get(match[1].casefold(), ())]
 
 
 def is_side(row: Row, side: int, folder: str) -> bool:
@@ -180,13 +182,13 @@ def is_side(row: Row, side: int, folder: str) -> bool:
     name = normalise(folder)
     if row.order == MEANING and not row.name:
         return _ROLES.get(name) == (row.task, side)
-    return name in _FOLDERS.get((row, side), ())
+    return name in _FOLDERS[row, side]
 
 
 def means_source(row: Row, folder: str) -> bool:
     """Whether a folder means a source of the row's task and is not one that may lie beside the row's two."""
     name = normalise(folder)
-    return row.order == MEANING and _ROLES.get(name, "?")[0] == row.task and name != normalise(row.beside)
+    return row.order == MEANING and name in _ROLES and _ROLES[name][0] == row.task and name != normalise(row.beside)
 
 
 def role(folder: str) -> tuple[str, int] | None:
@@ -199,7 +201,7 @@ def role(folder: str) -> tuple[str, int] | None:
 
 def role_of_file(stem: str) -> tuple[str, int] | None:
     """(task, 1 or 2) that the last word of a stem means; else None."""
-    return next(((found.row.task, found.side) for found in endings(stem) if found.row.order == MEANING), None)
+    return next(((row.task, side) for row, side, *_ in endings(stem) if row.task and row.order == MEANING), None)
 
 
 def split_named(folder: str) -> str | None:
@@ -220,21 +222,15 @@ def is_aside(folder: str) -> bool:
 
 def dataset_in(folders: Sequence[str]) -> tuple[str | None, str | None]:
     """(data set, task) by the names of folders, the last one first; a task's own name gives the task alone."""
-    return next((found for folder in reversed(folders) if (found := _dataset(folder.casefold()))), (None, None))
-
-
-def _path_pattern(row: Row) -> re.Pattern:
-    name = row.path or re.sub("[^a-z0-9]+", r"[\\W_]*", row.name.casefold())
-    return re.compile(rf"(?:{name})(?![^\W_])")
-
-
-_PATHS = {_path_pattern(row): row for row in TABLE if row.name}
+    known = map(_dataset_and_task, map(str.casefold, reversed(folders)))
+    return next((found for found in known if found != (None, None)), (None, None))
 
 
 @lru_cache(maxsize=2**16)
-def _dataset(folder: str) -> tuple[str | None, str | None] | None:
-    for pattern, row in _PATHS.items():
-        if pattern.match(folder):
+def _dataset_and_task(folder: str) -> tuple[str | None, str | None]:
+    for row in TABLE:
+        name = row.path or re.sub("[^a-z0-9]+", r"[\\W_]*", row.name.casefold())
+        if name and re.match(rf"(?:{name})(?![^\W_])", folder):
             return row.name, row.task
     task = TASK_ALIASES.get(folder, folder)
-    return (None, task) if task in TASKS else None
+    return None, task if task in TASKS else None
