@@ -6,16 +6,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
-from refusion_jax.data import check as survey
+from refusion_jax.cli.common import printable, program, progress_bar, run_command
 from refusion_jax.data import manifest
+from refusion_jax.data.check import CONTENT, KINDS, Survey, survey
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair, split_validation
-from refusion_jax.data.search import discover
+from refusion_jax.data.search import discover, is_manifest
 from refusion_jax.errors import InputError
-from refusion_jax.tasks import TASK_ALIASES, TASKS, nearest
+from refusion_jax.tasks import task_name
 
 SHOWN = 20  # lines of one kind of problem, unless --all
 
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "nothing; 1: problems were found; 2: bad input, such as a folder without any pair.",
     )
     p.add_argument("data", metavar="DIR|FILE.csv", type=Path, help="a folder of pairs, or a manifest")
-    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); without it, what the names tell")
+    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie); without it, by the names")
     p.add_argument(
         "--manifest",
         metavar="FILE.csv",
@@ -59,49 +58,30 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-@contextmanager
-def _bar(total: int, what: str):
-    """A progress bar for what takes more than a second; gives what is to be called after each item."""
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=total, desc=what, unit="pair", mininterval=interval, delay=1, leave=False) as bar:
-        yield bar.update
-
-
-def _task(given: str | None) -> str | None:
-    if given is None:
-        return None
-    task = TASK_ALIASES.get(given.lower(), given.lower())
-    if task not in TASKS:
-        raise InputError(f"unknown task {given!r}{nearest(given, TASKS)}")
-    return task
-
-
 def describe(found: Discovery, task: str | None) -> list[str]:
     """What was recognised, in lines."""
+    several = len(found.groups) > 1
     lines = [str(found.source)]
-    splits = Counter(pair.split for pair in found.pairs)
-    told = ", ".join(f"{splits[part]} {part}" for part in (*SPLITS, None) if part in splits and part)
-    rest = f", {splits[None]} of no part" if told and splits[None] else ""
     for group in found.groups:
-        lines.append(f"  layout     {group.layout}")
-        lines.append(f"  task       {group.task or 'not told by the names' + (f'; {task} given' if task else '')}")
-        lines.append(f"  source 1   {_listed(group.first)}")
-        lines.append(f"  source 2   {_listed(group.second)}")
-        lines.append(f"  order      {group.order}")
-        if len(found.groups) > 1:
-            lines.append(f"  pairs      {group.count}")
-            lines.append("")
+        lines += [
+            f"  layout     {group.layout}",
+            f"  task       {group.task or 'not in the names' + (f'; {task} given' if task else '')}",
+            f"  source 1   {_listed(group.first)}",
+            f"  source 2   {_listed(group.second)}",
+            f"  order      {group.order}",
+        ]
+        lines += [f"  pairs      {group.count}", ""] if several else []
+    splits = Counter(pair.split for pair in found.pairs)
+    counts = [f"{splits[part]} {part}" for part in SPLITS if splits[part]]
+    counts += [f"{splits[None]} of no part"] if counts and splits[None] else []
     lines.append(
-        f"  {'all pairs ' if len(found.groups) > 1 else 'pairs     '} {len(found.pairs)}"
-        + (f" ({told}{rest})" if told else "")
+        f"  {'all pairs ' if several else 'pairs     '} {len(found.pairs)}"
+        + (f" ({', '.join(counts)})" if counts else "")
     )
     if found.aside:
         names = Counter(folder.name for folder in found.aside)
-        lines.append(
-            "  not used   " + _listed([f"{name}/" + (f" ({n} folders)" if n > 1 else "") for name, n in names.items()])
-        )
+        aside = [f"{name}/" + (f" ({count} folders)" if count > 1 else "") for name, count in names.items()]
+        lines.append(f"  not used   {_listed(aside)}")
     return lines
 
 
@@ -121,36 +101,26 @@ def with_split(pairs: Sequence[Pair], every: int) -> list[Pair]:
 
 
 def write_manifest(
-    path: Path, found: Discovery, task: str | None, root: Path, known: dict, unsound: set[str], every: int
+    path: Path, pairs: Sequence[Pair], root: Path, task: str | None, known: dict[str, tuple[str, str]]
 ) -> str:
-    """Writes the sound pairs; returns what to say. known: hashes that a manifest has brought along."""
-    pairs = [pair for pair in found.pairs if pair.name not in unsound]
-    if not pairs:
-        raise InputError(f"none of the {len(found.pairs)} pairs is sound, so {path} was not written")
+    """Writes a manifest; returns a line about it. known: hashes of files that need not be computed."""
     hashes = {}
-    with _bar(len(pairs), "hashes") as advance:
+    with progress_bar(len(pairs), "pair", "hashes") as bar:
         for pair in pairs:
-            both = known.get(pair.name, ("", ""))
-            hashes[pair.name] = tuple(
-                value or manifest.file_hash(file) for value, file in zip(both, (pair.a, pair.b), strict=True)
-            )
-            advance()
-    pairs = with_split(pairs, every)
+            hash_a, hash_b = known.get(pair.name, ("", ""))
+            hashes[pair.name] = (hash_a or manifest.file_hash(pair.a), hash_b or manifest.file_hash(pair.b))
+            bar.update()
     total = manifest.write(path, pairs, root, task, hashes)
     splits = Counter(pair.split for pair in pairs)
     counts = ", ".join(f"{splits[part]} {part}" for part in SPLITS if splits[part])
-    left_out = f"; {len(unsound)} left out" if unsound else ""
-    return f"wrote {path}: {len(pairs)} pairs ({counts}{left_out}), sha256 {total}"
+    return f"wrote {path}: {len(pairs)} pairs ({counts}), sha256 {total}"
 
 
-def run(arguments) -> int:
-    """Looks, prints, writes; returns 0, or 1 where problems were found."""
-    task, data = _task(arguments.task), arguments.data
-    if arguments.manifest is not None:
-        manifest.check_new(arguments.manifest)
-    split_validation([], arguments.validation_every)  # an error now rather than after the reading
-    listed = None
-    if data.suffix.lower() == ".csv" and not os.path.isdir(data):
+def find(arguments) -> tuple[Discovery, manifest.Manifest | None]:
+    """What the folder or the manifest holds, and the manifest; InputError if it is no pair."""
+    data, listed = arguments.data, None
+    task = task_name(arguments.task) if arguments.task else None
+    if is_manifest(data):
         if arguments.exposures:
             raise InputError("--exposures are of a folder of brackets; a manifest has its pairs chosen already")
         listed = manifest.read(data, task, arguments.root)
@@ -161,32 +131,40 @@ def run(arguments) -> int:
         found = discover(data, task, exposures=tuple(arguments.exposures) if arguments.exposures else None)
     if not found.pairs:
         found.require()
-    task = task or found.task
+    return found, listed
+
+
+def run(arguments) -> int:
+    """Looks, prints, writes; returns 0, or 1 where problems were found."""
+    if arguments.manifest is not None:
+        manifest.check_new(arguments.manifest)
+    split_validation([], arguments.validation_every)  # an error now rather than after the reading
+    found, listed = find(arguments)
+    task = task_name(arguments.task) if arguments.task else found.task
     print(printable_lines(describe(found, task)), flush=True)
 
-    with _bar(len(found.pairs), "pairs") as advance:
-        result = survey.survey(
-            found, task, headers_only=arguments.quick, progress=advance, threads=min(4, os.cpu_count() or 1)
-        )
+    with progress_bar(len(found.pairs), "pair", "pairs") as bar:
+        threads = min(4, os.cpu_count() or 1)
+        result = survey(found, task, headers_only=arguments.quick, progress=bar.update, threads=threads)
     if listed is not None and listed.hashes and not arguments.quick:
-        with _bar(len(found.pairs), "hashes") as advance:
-            result.add(survey.CONTENT, manifest.check_hashes(listed, advance))
+        with progress_bar(len(found.pairs), "pair", "hashes") as bar:
+            result.add(CONTENT, manifest.check_hashes(listed, bar.update))
     print(printable_lines(report(result, len(found.pairs), arguments.quick, None if arguments.all else SHOWN)))
     if arguments.manifest is not None:
-        root = listed.root if listed is not None else data
-        known = listed.hashes if listed is not None else {}
-        print(
-            printable(
-                write_manifest(arguments.manifest, found, task, root, known, result.unsound, arguments.validation_every)
-            )
-        )
+        pairs = [pair for pair in found.pairs if pair.name not in result.unsound]
+        if not pairs:
+            raise InputError(f"none of the {len(found.pairs)} pairs is sound, so {arguments.manifest} was not written")
+        root, known = (arguments.data, {}) if listed is None else (listed.root, listed.hashes)
+        pairs = with_split(pairs, arguments.validation_every)
+        line = write_manifest(arguments.manifest, pairs, root, task, known)
+        print(printable(line + (f"; left out: {_counted(len(result.unsound), 'pair')}" if result.unsound else "")))
     return 1 if result.count else 0
 
 
-def report(result: survey.Survey, count: int, quick: bool, most: int | None) -> list[str]:
+def report(result: Survey, count: int, quick: bool, most: int | None) -> list[str]:
     """Remarks and problems, in lines."""
     lines = [f"  note: {remark}" for remark in result.remarks]
-    for kind in survey.KINDS:
+    for kind in KINDS:
         problems = result.problems.get(kind, [])
         if problems:
             lines.append(f"{kind}: {len(problems)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from refusion_jax.imaging.files import image_size, read_image
 from refusion_jax.imaging.registration import looks_misregistered
 from refusion_jax.runtime.threads import in_order
 
-# The kinds of problems, in the order they are told. Pairs with one of the first three are not sound: they cannot be
+# The kinds of problems, in the order they are printed. Pairs with one of the first three are not sound: they cannot be
 # trained on nor scored.
 UNREADABLE, SIZES, IDENTICAL = "unreadable files", "size mismatches", "both pictures the same"
 SWAPPED, SHIFTED = "pairs that look swapped", "pairs that look misregistered"
@@ -33,13 +33,13 @@ class Survey:
     """What a survey found.
 
     Attributes:
-      problems: kind -> one line each.
       remarks: what to know though nothing is wrong.
+      problems: kind -> one line each.
       unsound: names of the pairs that cannot be used.
     """
 
+    remarks: list[str]
     problems: dict[str, list[str]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
     unsound: set[str] = field(default_factory=set)
 
     def add(self, kind: str, lines: Iterable[str]) -> None:
@@ -53,12 +53,7 @@ class Survey:
         return sum(map(len, self.problems.values()))
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """Of one pair: (kind, line) each, and which of its files is the brighter: 1, 2, or 0 where nobody looked."""
-
-    lines: tuple[tuple[str, str], ...]
-    brighter: int = 0
+Problem = tuple[str, str]  # kind, line
 
 
 def survey(
@@ -66,96 +61,96 @@ def survey(
     task: str | None = None,
     *,
     headers_only: bool = False,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
     threads: int = 2,
 ) -> Survey:
     """Looks at every pair of a discovery.
 
-    task: what the pairs are for; without it, what their names tell. headers_only: sizes and names alone, no picture is
+    task: what the pairs are for; without it, what their names say. headers_only: sizes and names alone, no picture is
     decoded. progress: called after each pair.
     """
     task = task or found.task
-    result = Survey(remarks=list(found.remarks))
+    other_task = [group for group in found.groups if task and group.task and group.task != task]
+    result = Survey([line for line in found.remarks if not (other_task and line.startswith("the names of "))])
     result.add(OTHER, found.errors)
+    result.add(OTHER, (f"the names of {g.count} pairs say {g.task} ({g.layout}), not {task}" for g in other_task))
     result.add(UNPAIRED, (f"{one.path} ({one.missing})" for one in found.unpaired))
-    for group in found.groups:
-        if task and group.task and group.task != task:
-            result.add(OTHER, [f"the names of {group.count} pairs say {group.task} ({group.layout}), not {task}"])
-            result.remarks = [line for line in result.remarks if not line.startswith("the names of ")]
     means_order = bool(found.groups) and all(group.order == MEANING for group in found.groups)
 
-    def look(pair: Pair) -> _Findings:
+    def look(pair: Pair) -> tuple[list[Problem], bool]:
         return _headers(pair) if headers_only else _contents(pair, task, means_order)
 
-    brighter = []
-    for pair, findings in zip(found.pairs, in_order(look, found.pairs, threads), strict=True):
-        for kind, line in findings.lines:
+    brighter = 0
+    for pair, (problems, first_is_brighter) in zip(found.pairs, in_order(look, found.pairs, threads), strict=True):
+        for kind, line in problems:
             result.add(kind, [line])
             if kind in _UNSOUND:
                 result.unsound.add(pair.name)
-        brighter.append(findings.brighter)
+        brighter += first_is_brighter
         progress()
-    if task == "meie" and not means_order and (first := brighter.count(1)):
+    if task == "meie" and not means_order and brighter:
         result.remarks.append(
-            f"in {first} of {len(brighter)} pairs source 1 as named is the brighter; the darker counts as source 1"
+            f"in {brighter} of {len(found.pairs)} pairs source 1 as named is the brighter;"
+            " the darker counts as source 1"
         )
     return result
 
 
-def _headers(pair: Pair) -> _Findings:
-    lines, sizes = [], []
-    for path in (pair.a, pair.b):
-        try:
-            sizes.append(image_size(path))
-        except InputError as error:
-            lines.append((UNREADABLE, str(error)))
-    if len(sizes) == 2 and sizes[0] != sizes[1]:
-        lines.append(_mismatch(pair, *sizes))
-    return _Findings((*lines, *_swapped_names(pair)))
+def _headers(pair: Pair) -> tuple[list[Problem], bool]:
+    """The problems of a pair that names and sizes show."""
+    sizes, problems = _each(image_size, pair)
+    return problems + _swapped_names(pair) + _two_sizes(pair, sizes), False
 
 
-def _contents(pair: Pair, task: str | None, means_order: bool) -> _Findings:
-    lines, pictures = [], []
-    for path in (pair.a, pair.b):
-        try:
-            pictures.append(read_image(path))
-        except InputError as error:
-            lines.append((UNREADABLE, str(error)))
+def _contents(pair: Pair, task: str | None, means_order: bool) -> tuple[list[Problem], bool]:
+    """The problems of a pair, and whether its first picture is the brighter."""
+    pictures, problems = _each(read_image, pair)
     named = _swapped_names(pair)
-    if len(pictures) < 2:
-        return _Findings((*lines, *named))
+    problems += named + _two_sizes(pair, [picture.shape[:2] for picture in pictures])
+    if problems[len(named) :] or len(pictures) < 2:
+        return problems, False
     a, b = pictures
-    if a.shape[:2] != b.shape[:2]:
-        return _Findings((_mismatch(pair, a.shape[:2], b.shape[:2]), *named))
     if np.array_equal(a, b):
-        return _Findings(((IDENTICAL, f"{pair.name}: {pair.a} and {pair.b}"), *named))
-    lines += named
+        return [*problems, (IDENTICAL, f"{pair.name}: {pair.a} and {pair.b}")], False
     if not named and (reason := _swapped_colors(a, b, task)):
-        lines.append((SWAPPED, f"{pair.name}: {reason}"))
-    luma = [to_luma(picture) for picture in (a, b)]
-    means = [float(picture.mean(dtype=np.float64)) for picture in luma]
-    brighter = 1 if means[0] > means[1] else 2
-    if task == "meie" and means_order and brighter == 1 and not named:
-        lines.append((SWAPPED, f"{pair.name}: the first is the brighter (mean {means[0]:.0f} and {means[1]:.0f})"))
-    if warning := looks_misregistered(*luma):
-        lines.append((SHIFTED, f"{pair.name}: {warning}"))
-    return _Findings(tuple(lines), brighter)
+        problems.append((SWAPPED, f"{pair.name}: {reason}"))
+    luma_a, luma_b = to_luma(a), to_luma(b)
+    mean_a, mean_b = (float(luma.mean(dtype=np.float64)) for luma in (luma_a, luma_b))
+    if task == "meie" and means_order and mean_a > mean_b and not named:
+        problems.append((SWAPPED, f"{pair.name}: the first is the brighter (mean {mean_a:.0f} and {mean_b:.0f})"))
+    if warning := looks_misregistered(luma_a, luma_b):
+        problems.append((SHIFTED, f"{pair.name}: {warning}"))
+    return problems, mean_a > mean_b
 
 
-def _mismatch(pair: Pair, one: tuple[int, ...], other: tuple[int, ...]) -> tuple[str, str]:
-    sizes = f"{one[1]}x{one[0]} and {other[1]}x{other[0]} pixels"
-    return SIZES, f"{pair.name}: {sizes} ({pair.a}, {pair.b})"
+def _each(read: Callable, pair: Pair) -> tuple[list, list[Problem]]:
+    """(what can be read of the two files, what cannot)."""
+    contents, problems = [], []
+    for path in (pair.a, pair.b):
+        try:
+            contents.append(read(path))
+        except InputError as error:
+            problems.append((UNREADABLE, str(error)))
+    return contents, problems
 
 
-def _swapped_names(pair: Pair) -> list[tuple[str, str]]:
+def _two_sizes(pair: Pair, sizes: list[tuple[int, int]]) -> list[Problem]:
+    if len(set(sizes)) < 2:
+        return []
+    (height_a, width_a), (height_b, width_b) = sizes
+    text = f"{width_a}x{height_a} and {width_b}x{height_b} pixels"
+    return [(SIZES, f"{pair.name}: {text} ({pair.a}, {pair.b})")]
+
+
+def _swapped_names(pair: Pair) -> list[Problem]:
     """Whether the names of files or folders mean the sources the other way round, as they may in a manifest."""
-    roles = [_role(path) for path in (pair.a, pair.b)]
-    if all(roles) and roles[0][0] == roles[1][0] and (roles[0][1], roles[1][1]) == (2, 1):
+    a, b = _role(pair.a), _role(pair.b)
+    if a and b and a == (b[0], 2) and b[1] == 1:
         return [(SWAPPED, f"{pair.name}: by their names, {pair.b} is the first source and {pair.a} the second")]
     return []
 
 
-def _role(path: PurePath) -> tuple[str, int] | None:
+def _role(path: Path) -> tuple[str, int] | None:
     names = (path.parent.name, path.parent.parent.name)
     return datasets.role_of_file(path.stem) or next(filter(None, map(datasets.role, names)), None)
 

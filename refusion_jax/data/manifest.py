@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from refusion_jax.data.pairs import SPLITS, Discovery, Group, Pair, natural_key
+from refusion_jax.data.pairs import SPLITS, Discovery, Group, Pair, in_natural_order
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_bytes
-from refusion_jax.tasks import TASK_ALIASES, TASKS
+from refusion_jax.tasks import TASKS, task_name
 
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
 _TITLE = "refusion_jax pairs"
@@ -82,22 +82,19 @@ def write(path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashe
     """
     check_new(path)
     rows = []
-    for pair in sorted(pairs, key=lambda pair: natural_key(pair.name)):
+    for pair in in_natural_order(pairs):
         files = [_portable(file, root) for file in (pair.a, pair.b)]
         if (problem := _name_problem(pair.name)) is not None:
             raise InputError(f"a manifest cannot hold the name {pair.name!r}: {problem}; rename the file")
         rows.append((pair.name, *files, pair.split or "", *hashes.get(pair.name, ("", ""))))
     total = list_hash(task, [(name, split, *both) for name, _, _, split, *both in rows])
+    relative = _relative_root(root, path)
     text = io.StringIO()
     text.write(f"# {_TITLE} {_VERSION}\n")
-    if task:
-        text.write(f"# task: {task}\n")
-    relative = _relative_root(root, path)
-    if relative != ".":
-        text.write(f"# root: {relative}\n")
+    text.write(f"# task: {task}\n" if task else "")
+    text.write(f"# root: {relative}\n" if relative != "." else "")
     text.write(f"# sha256: {total}\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *rows])
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     try:
         data = text.getvalue().encode()
     except UnicodeEncodeError:
@@ -116,14 +113,10 @@ def check_new(path: Path) -> None:
 
 def _portable(file: Path, root: Path) -> str:
     relative = Path(os.path.relpath(file, root)).as_posix()
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"a manifest cannot hold the name of {file}: it is not UTF-8; rename the file") from None
-    if "\\" in relative or not relative.isprintable() or relative != relative.strip():
+    if "\\" in relative or not relative.isprintable() or relative != relative.strip():  # surrogates are not printable
         raise InputError(
             f"a manifest cannot hold the path {relative!r}: it has a backslash, a control character or a blank at its"
-            " end; rename the file"
+            " end, or is not UTF-8; rename the file"
         )
     return relative
 
@@ -153,8 +146,7 @@ def read(path: Path, task: str | None = None, root: Path | None = None) -> Manif
     for one of another task than `task`; bad rows, names given twice, missing files and a list that is not the one whose
     hash it bears are the result's `problems`.
     """
-    text = _text_of(path)
-    head, header, rows = _split_text(text, path)
+    head, columns, rows = _split_text(_text_of(path), path)
     own_task = _task_in(head, path)
     if task and own_task and task != own_task:
         raise InputError(f"{path}: lists pairs for {own_task}, not for {task}; leave out --task, or take another list")
@@ -165,24 +157,21 @@ def read(path: Path, task: str | None = None, root: Path | None = None) -> Manif
             root = Path(os.path.normpath(os.path.join(os.path.realpath(root), relative)))
     elif not root.is_dir():
         raise InputError(f"{root}: expected the folder of the files that {path} lists, but it does not exist")
-    reader = _Rows(path, root, header)
-    for line, row in rows:
-        reader.add(line, row)
-    problems = reader.problems
-    total = list_hash(own_task, reader.content)
+    pairs, hashes, problems = _pairs_in(columns, rows, path, root)
+    content = [(pair.name, pair.split or "", *hashes.get(pair.name, ("", ""))) for pair in pairs]
+    total = list_hash(own_task, content)
     if "sha256" in head and not problems and head["sha256"].lower() != total:
         problems.append(
             f"{path}: was changed after it was written: its rows have the hash {total}, it says {head['sha256']};"
             " take the original, or delete its line '# sha256' to use it as it is"
         )
-    problems += _missing_files(path, root, reader.pairs)
-    pairs = sorted(reader.pairs, key=lambda pair: natural_key(pair.name))
+    problems += _missing_files(path, root, pairs)
     if not pairs and not problems:
         problems.append(f"{path}: lists no pairs")
-    return Manifest(path, root, own_task or task, tuple(pairs), reader.hashes, total, tuple(problems))
+    return Manifest(path, root, own_task or task, in_natural_order(pairs), hashes, total, tuple(problems))
 
 
-def check_hashes(manifest: Manifest, progress: Callable[[], None] = lambda: None) -> list[str]:
+def check_hashes(manifest: Manifest, progress: Callable[[], object] = lambda: None) -> list[str]:
     """One line for each file that is missing or has not the content it had when the manifest was written."""
     problems = []
     for pair in manifest.pairs:
@@ -198,22 +187,20 @@ def check_hashes(manifest: Manifest, progress: Callable[[], None] = lambda: None
 
 def _text_of(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected a CSV file in UTF-8, got another encoding; save it as UTF-8") from None
 
 
-_Numbered = list[tuple[int, list[str]]]  # line number, fields
+_Rows = list[tuple[int, list[str]]]  # line number, fields
 
 
-def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Numbered]:
-    """(the `# key: value` lines, the header's columns, the rows)."""
+def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Rows]:
+    """(the `# key: value` lines, the columns' names, the rows)."""
     lines = text.splitlines()
     head: dict[str, str] = {}
     start = 0
@@ -225,25 +212,23 @@ def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Numb
         start += 1
     reader = csv.reader(io.StringIO("\n".join(lines[start:])), strict=True)
     try:
-        rows = [(start + reader.line_num, row) for row in reader]
+        rows = [(start + reader.line_num, [field.strip() for field in row]) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path} line {start + reader.line_num}: not CSV: {error}") from None
-    header = [column.strip().lower() for column in rows[0][1]] if rows else []
-    missing = [column for column in COLUMNS[:3] if column not in header]
-    if missing:
-        got = ", ".join(header[:6]) or "nothing"
+    columns = [column.lower() for column in rows[0][1]] if rows else []
+    if not set(columns) >= set(COLUMNS[:3]):
+        got = ", ".join(columns[:6]) or "nothing"
         raise InputError(f"{path}: expected columns name, a, b (and others), separated by commas; got {got}")
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}: two columns have one name; expected each of {', '.join(header)} once")
-    return head, header, [(line, row) for line, row in rows[1:] if any(field.strip() for field in row)]
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{path}: two columns have one name; expected each of {', '.join(columns)} once")
+    return head, columns, [(line, row) for line, row in rows[1:] if any(row)]
 
 
 def _task_in(head: dict[str, str], path: Path) -> str | None:
-    task = head.get("task", "").lower()
-    task = TASK_ALIASES.get(task, task)
-    if task and task not in TASKS:
-        raise InputError(f"{path}: names the task '{head['task']}'; expected one of {', '.join(TASKS)}")
-    return task or None
+    try:
+        return task_name(head["task"]) if head.get("task") else None
+    except InputError:
+        raise InputError(f"{path}: names the task '{head['task']}'; expected one of {', '.join(TASKS)}") from None
 
 
 def _path_in(text: str, where: str) -> Path:
@@ -259,54 +244,54 @@ def _path_in(text: str, where: str) -> Path:
     return Path(PurePosixPath(text))
 
 
-class _Rows:
-    """Turns rows into pairs, and what is wrong with a row into a line."""
-
-    def __init__(self, path: Path, root: Path, header: list[str]):
-        self._path, self._root, self._header = path, root, header
-        self.pairs: list[Pair] = []
-        self.hashes: dict[str, tuple[str, str]] = {}
-        self.content: list[tuple[str, str, str, str]] = []
-        self.problems: list[str] = []
-        self._names: dict[str, int] = {}
-        self._files: dict[frozenset[Path], int] = {}
-
-    def add(self, line: int, row: list[str]) -> None:
-        """One row."""
+def _pairs_in(
+    columns: list[str], rows: _Rows, path: Path, root: Path
+) -> tuple[list[Pair], dict[str, tuple[str, str]], list[str]]:
+    """(pairs of the sound rows, their files' hashes, one line for each of the other rows)."""
+    pairs: list[Pair] = []
+    hashes: dict[str, tuple[str, str]] = {}
+    problems: list[str] = []
+    names: dict[str, int] = {}
+    files: dict[frozenset[Path], int] = {}
+    for line, row in rows:
+        where = f"{path} line {line}"
         try:
-            self._add(line, row, f"{self._path} line {line}")
+            if len(row) != len(columns):
+                raise InputError(f"{where}: expected {len(columns)} fields, got {len(row)}")
+            pair, both = _pair_in(dict(zip(columns, row, strict=True)), root, where)
+            if (earlier := names.setdefault(pair.name, line)) != line:
+                raise InputError(f"{where}: the name '{pair.name}' stands on line {earlier} already")
+            if (earlier := files.setdefault(frozenset((pair.a, pair.b)), line)) != line:
+                raise InputError(f"{where}: lists the two files of line {earlier} again")
         except InputError as error:
-            self.problems.append(str(error))
-
-    def _add(self, line: int, row: list[str], where: str) -> None:
-        if len(row) != len(self._header):
-            raise InputError(f"{where}: expected {len(self._header)} fields, got {len(row)}")
-        fields = dict(zip(self._header, (field.strip() for field in row), strict=True))
-        name, split = fields["name"], fields.get("split", "").lower()
-        if (problem := _name_problem(name)) is not None:
-            raise InputError(f"{where}: the name {name!r} cannot be used: {problem}")
-        if split and split not in SPLITS:
-            raise InputError(f"{where}: expected split to be {', '.join(SPLITS)} or empty, got '{split}'")
-        if not fields["a"] or not fields["b"]:
-            raise InputError(f"{where}: pair '{name}' lacks its {'a' if fields['b'] else 'b'}")
-        a, b = (self._root / _path_in(fields[key], f"{where}, {key}") for key in "ab")
-        hashes = tuple(fields.get(key, "").lower() for key in ("sha256_a", "sha256_b"))
-        for value in hashes:
-            if value and not re.fullmatch("[0-9a-f]{64}", value):
-                raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got '{value[:80]}'")
-        if (earlier := self._names.setdefault(name, line)) != line:
-            raise InputError(f"{where}: the name '{name}' stands on line {earlier} already")
-        if a == b:
-            raise InputError(f"{where}: both files of pair '{name}' are {fields['a']}")
-        if (earlier := self._files.setdefault(frozenset((a, b)), line)) != line:
-            raise InputError(f"{where}: lists the two files of line {earlier} again")
-        self.content.append((name, split, *hashes))
-        self.pairs.append(Pair(name, a, b, split or None))
-        if any(hashes):
-            self.hashes[name] = hashes
+            problems.append(str(error))
+            continue
+        pairs.append(pair)
+        if any(both):
+            hashes[pair.name] = both
+    return pairs, hashes, problems
 
 
-def _missing_files(path: Path, root: Path, pairs: list[Pair]) -> list[str]:
+def _pair_in(fields: dict[str, str], root: Path, where: str) -> tuple[Pair, tuple[str, str]]:
+    """(the pair of a row, the hashes of its two files or "")."""
+    name, split = fields["name"], fields.get("split", "").lower()
+    if (problem := _name_problem(name)) is not None:
+        raise InputError(f"{where}: the name {name!r} cannot be used: {problem}")
+    if split and split not in SPLITS:
+        raise InputError(f"{where}: expected split to be {', '.join(SPLITS)} or empty, got '{split}'")
+    if not fields["a"] or not fields["b"]:
+        raise InputError(f"{where}: pair '{name}' lacks its {'a' if fields['b'] else 'b'}")
+    a, b = (root / _path_in(fields[key], f"{where}, {key}") for key in "ab")
+    if a == b:
+        raise InputError(f"{where}: both files of pair '{name}' are {fields['a']}")
+    hash_a, hash_b = (fields.get(key, "").lower() for key in ("sha256_a", "sha256_b"))
+    for value in (hash_a, hash_b):
+        if value and not re.fullmatch("[0-9a-f]{64}", value):
+            raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got '{value[:80]}'")
+    return Pair(name, a, b, split or None), (hash_a, hash_b)
+
+
+def _missing_files(path: Path, root: Path, pairs: Sequence[Pair]) -> list[str]:
     """One line if files are missing, with their number. Each folder is listed once instead of asking for every file."""
     listed: dict[Path, set[str]] = {}
     missing = []

@@ -154,7 +154,7 @@ def test_another_task_than_the_names_tell(folder, capsys):
     for name in "ab":
         both(folder.parent / "plain", f"left/{name}.png", f"right/{name}.png", scene(1), scene(2))
     said = looked(capsys, folder.parent / "plain", "--task", "mfif", status=0)
-    assert "task       not told by the names; mfif given" in said
+    assert "task       not in the names; mfif given" in said
     assert "note: which source is the first was decided by the alphabet: left/ before right/" in said
 
 
