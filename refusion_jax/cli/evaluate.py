@@ -5,15 +5,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
+from refusion_jax.cli.common import printable, program, progress_bar, run_command
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair
 from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, tables
 from refusion_jax.evaluation.methods import unique_names
 from refusion_jax.evaluation.paper_tables import load_table
+from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.metrics import protocol_metrics
-from refusion_jax.metrics.protocols import task_metrics, task_name
+from refusion_jax.metrics.protocols import task_metrics
+from refusion_jax.tasks import task_name
 
 
 class _InOrder(argparse.Action):
@@ -30,48 +32,24 @@ def parser() -> argparse.ArgumentParser:
         description="Score fused images. Every pair of --data is fused by each --ckpt, or its fused image is "
         "read from each --fused folder; prints a table and writes it with per-image values to --out.",
     )
-    p.add_argument(
-        "--data",
-        required=True,
-        metavar="DIR",
-        help="folder of pairs in any known layout, or a manifest of pairs (.csv)",
-    )
-    p.add_argument(
-        "--split", choices=SPLITS, help="only the pairs of this part, as the folders' names or the manifest tell it"
-    )
-    p.add_argument(
-        "--ckpt",
-        dest="methods",
-        nargs="+",
-        action=_InOrder,
-        metavar="CKPT",
-        help="runs, checkpoints, .safetensors or .pth files; NAME=CKPT names a row",
-    )
-    p.add_argument(
-        "--fused",
-        dest="methods",
-        nargs="+",
-        action=_InOrder,
-        metavar="DIR",
-        help="folders of fused images named as the pairs; NAME=DIR names a row",
-    )
-    p.add_argument("--task", help="ivif, mif, mfif or meie (meif means meie): the paper's six metrics of that task")
-    p.add_argument("--protocol", default="paper", help="whose definitions: paper (default), cddfuse or mefb")
-    p.add_argument(
+    add = p.add_argument
+    add("--data", required=True, metavar="DIR", help="folder of pairs in any known layout, or a manifest (.csv)")
+    add("--split", choices=SPLITS, help="only the pairs of this part, as folders' names or the manifest tell it")
+    methods = {"dest": "methods", "nargs": "+", "action": _InOrder}
+    add("--ckpt", metavar="CKPT", help="runs, checkpoints, weights files; NAME=CKPT names a row", **methods)
+    add("--fused", metavar="DIR", help="folders of fused images named as the pairs; NAME=DIR names a row", **methods)
+    add("--task", help="ivif, mif, mfif or meie: the paper's six metrics of that task")
+    add("--protocol", default="paper", help="whose definitions: paper (default), cddfuse or mefb")
+    add(
         "--metrics",
         nargs="+",
         metavar="M",
         help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF",
     )
-    p.add_argument("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
-    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
-    p.add_argument(
-        "--range",
-        choices=["minmax", "clip"],
-        default="minmax",
-        help="of what --ckpt fuses: minmax (default) as the paper, or clip",
-    )
-    p.add_argument("--compare-paper", metavar="TABLE", help='put the paper\'s row beside ours, such as "Table 3 Lytro"')
+    add("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
+    add("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
+    add("--range", choices=RANGES, default="minmax", help="of what --ckpt fuses: minmax (default) as the paper")
+    add("--compare-paper", metavar="TABLE", help='put the paper\'s row beside ours, such as "Table 3 Lytro"')
     return p
 
 
@@ -105,21 +83,16 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
 
 def load_methods(arguments, pairs) -> list[Method]:
     """The methods in the order given. Folders are checked first: loading checkpoints takes longer."""
-    kinds = [kind for kind, _ in arguments.methods]
-    given = [split_name(text) for _, text in arguments.methods]
-    names = unique_names([path for _, path in given], [name for name, _ in given])
-    methods: dict[int, Method] = {}
-    for i, (kind, (_, path)) in enumerate(zip(kinds, given, strict=True)):
-        if kind == "DIR":
-            methods[i] = folder_method(names[i], path, pairs)
-    if "CKPT" in kinds:
+    given = [(kind, *split_name(text)) for kind, text in arguments.methods]
+    names = unique_names([path for _, _, path in given], [name for _, name, _ in given])
+    folders = {i: folder_method(names[i], path, pairs) for i, (kind, _, path) in enumerate(given) if kind == "DIR"}
+    if len(folders) < len(given):
         from refusion_jax.runtime.compiling import enable_cache
 
         enable_cache()
-    for i, (kind, (_, path)) in enumerate(zip(kinds, given, strict=True)):
-        if kind == "CKPT":
-            methods[i] = checkpoint_method(names[i], path, arguments.range)
-    return [methods[i] for i in range(len(kinds))]
+    return [
+        folders.get(i) or checkpoint_method(names[i], path, arguments.range) for i, (_, _, path) in enumerate(given)
+    ]
 
 
 def run(arguments) -> int:
@@ -132,29 +105,12 @@ def run(arguments) -> int:
     table = load_table(arguments.compare_paper) if arguments.compare_paper else None
     if table is not None:
         tables.shared_metrics(chosen, table)
-    folder = Path(arguments.data)
-    found = discover(folder, task).require()
+    found = discover(Path(arguments.data), task).require()
     pairs = chosen_pairs(found, arguments.split)
     methods = load_methods(arguments, pairs)
-    # Without --task, checkpoints of one task tell in which order its sources count.
-    trained = {method.task for method in methods if method.task}
-    order = task or (trained.pop() if len(trained) == 1 else None)
-    if order is None and found.task:
-        order = found.task
-        layouts = ", ".join(dict.fromkeys(group.layout for group in found.groups))
-        print(printable(f"task {order}, recognised by the names in {folder} ({layouts})"))
-    data = describe_data(folder, order, pairs)
-
-    own_name = folder.resolve().name if folder.is_dir() else folder.stem
-    out = Path(arguments.out) if arguments.out else Path("results") / (own_name or "data")
-    for name in (tables.SUMMARY, tables.MARKDOWN, tables.LATEX):
-        # Of an earlier run: should this one fail, its rows must not lie beside another's summary.
-        (out / name).unlink(missing_ok=True)
-
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=len(methods) * len(pairs), unit="pair", mininterval=interval, delay=1, dynamic_ncols=True) as bar:
+    data = describe_data(Path(arguments.data), task or known_task(methods, found), pairs)
+    out = output_folder(arguments)
+    with progress_bar(len(methods) * len(pairs), "pair") as bar:
 
         def progress(method: str, pair: str) -> None:
             bar.set_description_str(method, refresh=False)
@@ -173,6 +129,27 @@ def run(arguments) -> int:
     written = tables.write_reports(out, evaluation, table)
     print("wrote " + ", ".join(str(path) for path in [out / tables.PER_IMAGE, *written]))
     return 0
+
+
+def known_task(methods: list[Method], found: Discovery) -> str | None:
+    """The task in whose order the sources count: that of all checkpoints, else the one that the data's names tell."""
+    trained = {method.task for method in methods if method.task}
+    if len(trained) == 1:
+        return trained.pop()
+    if found.task:
+        layouts = ", ".join(dict.fromkeys(group.layout for group in found.groups))
+        print(printable(f"task {found.task}, recognised by the names in {found.source} ({layouts})"))
+    return found.task
+
+
+def output_folder(arguments) -> Path:
+    """--out, or results/NAME of the data; without the tables of an earlier run, so that none lie beside new rows."""
+    data = Path(arguments.data)
+    own_name = data.resolve().name if data.is_dir() else data.stem
+    out = Path(arguments.out) if arguments.out else Path("results") / (own_name or "data")
+    for name in (tables.SUMMARY, tables.MARKDOWN, tables.LATEX):
+        (out / name).unlink(missing_ok=True)
+    return out
 
 
 def main(argv: list[str] | None = None) -> int:

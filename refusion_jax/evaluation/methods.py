@@ -35,9 +35,8 @@ class Method:
         return f"checkpoint {self.checkpoint}" if self.checkpoint else f"fused images in {self.folder}"
 
 
-def checkpoint_method(name: str, path: str | Path, value_range: str = "minmax") -> Method:
-    """A checkpoint of any kind `refusion_jax.load` reads. value_range: "minmax" or "clip", as fuse.py's
-    --range.
+def checkpoint_method(name: str, path: str | Path, range: str = "minmax") -> Method:  # noqa: A002
+    """A checkpoint of any kind `refusion_jax.load` reads. range: one of imaging.ranges.RANGES.
 
     Of a run directory the newest checkpoint is taken and named. Imports JAX. Raises InputError for what is no
     checkpoint.
@@ -51,7 +50,7 @@ def checkpoint_method(name: str, path: str | Path, value_range: str = "minmax") 
         # The run may go on training: its name alone would not tell which checkpoint was scored.
         exact = path if orbax_folder.is_checkpoint(path) else orbax_folder.newest(path) or path
     model = inference.load(exact)
-    return Method(name, checkpoint=str(exact), fuse=partial(model.fuse_luma, range=value_range), task=model.task)
+    return Method(name, checkpoint=str(exact), fuse=partial(model.fuse_luma, range=range), task=model.task)
 
 
 def folder_method(name: str, folder: Path, pairs: Sequence[Pair]) -> Method:

@@ -2,13 +2,12 @@
 
 import csv
 import hashlib
-import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from refusion_jax.evaluation.methods import Method
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image
 from refusion_jax.metrics import Metric, as_levels, protocol_metrics, score
+from refusion_jax.runtime.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -83,38 +83,54 @@ def evaluate(
 ) -> Evaluation:
     """Scores every method on every pair, on luma rounded to 8 bits.
 
-    protocol, metrics: as `metrics.protocol_metrics`. For task meie the darker source is source a, as in
-    fusing. table: a CSV file that gets one row per method and pair as soon as it is computed, so that
-    whatever happens later leaves the rows so far. workers: processes that score; checkpoints fuse in the
-    calling process meanwhile. progress: called with the names of method and pair after each.
+    protocol, metrics: as `metrics.protocol_metrics`. For task meie the darker source is source a, as in fusing.
+    table: a CSV file that gets one row per method and pair as soon as it is computed, so that whatever happens later
+    leaves the rows so far. workers: processes that score; checkpoints fuse in the calling process meanwhile.
+    progress: called with the names of method and pair after each.
 
-    Raises InputError at the first pair that cannot be scored, naming it: sources of two sizes, a fused image
-    of another, an image below a metric's window, an unreadable file, a network output that is not finite.
+    Raises InputError at the first pair that cannot be scored, naming it: sources of two sizes, a fused image of
+    another, an image below a metric's window, an unreadable file, a network output that is not finite.
     """
     if workers < 1:
         raise InputError(f"expected at least 1 worker, got {workers}")
     chosen = protocol_metrics(protocol, metrics)
     names = [metric.name for metric in chosen]
     score_job = partial(_score_job, protocol=protocol, metrics=names, dark_first=data.task == "meie")
-    with ExitStack() as stack:
-        pool = None
-        if workers > 1:
-            # Fresh processes: a fork of one that runs JAX may hang.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        rows = stack.enter_context(_Rows(table, names, protocol, data)) if table is not None else None
-        results = []
+    jobs = ((method.name, pair, _fused(method, pair)) for method in methods for pair in data.pairs)
+    # Fresh processes: a fork of one that runs JAX may hang.
+    processes = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
+    results = []
+    with closing(in_order(score_job, jobs, workers, processes)) as scored, _rows(table, names, protocol, data) as write:
         for method in methods:
             scores = {}
-            jobs = ((method.name, pair, _fused(method, pair)) for pair in data.pairs)
-            for pair, values in zip(data.pairs, _in_order(pool, score_job, jobs, 2 * workers), strict=True):
-                scores[pair.name] = values
-                if rows is not None:
-                    rows.write(method, pair, values)
+            for pair in data.pairs:
+                scores[pair.name] = values = next(scored)
+                write([method.name, pair.name, *(repr(values[name]) for name in names)], method.checkpoint or "")
                 progress(method.name, pair.name)
             results.append(Result(method, scores))
     return Evaluation(protocol, tuple(chosen), data, tuple(results))
+
+
+@contextmanager
+def _rows(table: Path | None, metrics: Sequence[str], protocol: str, data: Data) -> Iterator[Callable]:
+    """The function that appends a row to the CSV file: (method, image, the metrics), checkpoint; flushed each time."""
+    if table is None:
+        yield lambda cells, checkpoint: None
+        return
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        file = open(table, "w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {table}: {error.strerror}; choose another --out") from error
+    with file:
+        rows = csv.writer(file)
+        rows.writerow(["method", "image", *metrics, "protocol", "data_pairs", "data_sha256", "checkpoint"])
+
+        def write(cells: list[str], checkpoint: str) -> None:
+            rows.writerow([*cells, protocol, len(data.pairs), data.sha256, checkpoint])
+            file.flush()
+
+        yield write
 
 
 def validation_scores(
@@ -143,22 +159,27 @@ def read_levels(path: Path) -> np.ndarray:
     return np.clip(np.rint(to_luma(read_image(path))), 0, 255).astype(np.uint8)
 
 
-_Job = tuple[str, Pair, Path | np.ndarray]
+_Job = tuple[str, Pair, Path | np.ndarray | InputError]
 
 
-def _fused(method: Method, pair: Pair) -> Path | np.ndarray:
-    """The fused image's file, or what the checkpoint makes of the pair as 8-bit levels."""
+def _fused(method: Method, pair: Pair) -> Path | np.ndarray | InputError:
+    """The fused image's file, or what the checkpoint makes of the pair as 8-bit levels, or why it makes nothing.
+
+    An error is scored in its turn, and raised there: the pairs before it still count.
+    """
     if method.fuse is None:
         return method.fused[pair.name]
     try:
         return as_levels(method.fuse(read_image(pair.a), read_image(pair.b)), "network output")
     except InputError as error:
-        raise InputError(f"{method.name}, pair '{pair.name}': {error}") from None
+        return InputError(f"{method.name}, pair '{pair.name}': {error}")
 
 
 def _score_job(job: _Job, protocol: str, metrics: Sequence[str], dark_first: bool) -> dict[str, float]:
     """Scores one pair; a function of the module, so that other processes can run it."""
     name, pair, fused = job
+    if isinstance(fused, InputError):
+        raise fused
     a, b = read_levels(pair.a), read_levels(pair.b)
     if a.shape != b.shape:
         raise InputError(
@@ -182,58 +203,3 @@ def _score_job(job: _Job, protocol: str, metrics: Sequence[str], dark_first: boo
 
 def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def _in_order(
-    pool: Executor | None, work: Callable[[_Job], dict[str, float]], jobs: Iterable[_Job], ahead: int
-) -> Iterator[dict[str, float]]:
-    """Results in the order of the jobs, which are drawn only `ahead` of them: a job may hold an image."""
-    if pool is None:
-        yield from map(work, jobs)
-        return
-    jobs, waiting, failure = iter(jobs), deque(), None
-    while True:
-        while failure is None and len(waiting) < ahead:
-            try:
-                waiting.append(pool.submit(work, next(jobs)))
-            except StopIteration:
-                break
-            except InputError as error:
-                # Fusing failed: what was handed over before still counts.
-                failure = error
-        if not waiting:
-            break
-        yield waiting.popleft().result()
-    if failure is not None:
-        raise failure
-
-
-class _Rows:
-    """The CSV file: method, image, the metrics, then what was measured on what; each row is flushed."""
-
-    def __init__(self, path: Path, metrics: Sequence[str], protocol: str, data: Data):
-        self._metrics = metrics
-        self._constants = [protocol, len(data.pairs), data.sha256]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "w", newline="", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-        self._csv = csv.writer(self._file)
-        self._put(["method", "image", *metrics, "protocol", "data_pairs", "data_sha256", "checkpoint"])
-
-    def write(self, method: Method, pair: Pair, values: dict[str, float]) -> None:
-        self._put(
-            [method.name, pair.name, *(repr(values[name]) for name in self._metrics), *self._constants]
-            + [method.checkpoint or ""]
-        )
-
-    def _put(self, row: list) -> None:
-        self._csv.writerow(row)
-        self._file.flush()
-
-    def __enter__(self) -> "_Rows":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._file.close()
