@@ -41,8 +41,8 @@ def vif(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> float:
         if _VIFF_WEIGHTS[scale] == 0:
             continue
         kept = held = 0.0
-        for strip in _strips_valid(images, window):
-            (gain_a, kept_a, held_a), (gain_b, kept_b, held_b) = _information(*strip, window, _VIFF_NOISE)
+        for a, b, f in _strips_valid(images, window):
+            (gain_a, kept_a, held_a), (gain_b, kept_b, held_b) = _information(a, b, f, window, _VIFF_NOISE)
             take_a = gain_a < gain_b
             kept += float(np.sum(np.where(take_a, kept_a, kept_b) + 1e-7))
             held += float(np.sum(np.where(take_a, held_a, held_b) + 1e-7))
@@ -67,8 +67,8 @@ def vifp_sum(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> f
         window = _vif_window(scale)
         if scale > 1:
             images = [_halve(x, window) for x in images]
-        for strip in _strips_valid(images, window):
-            for i, (_, kept_here, held_here) in enumerate(_information(*strip, window, _VIFP_NOISE)):
+        for a, b, f in _strips_valid(images, window):
+            for i, (_, kept_here, held_here) in enumerate(_information(a, b, f, window, _VIFP_NOISE)):
                 kept[i] += float(np.sum(kept_here))
                 held[i] += float(np.sum(held_here))
     return sum(k / h if h > 0 else 1.0 for k, h in zip(kept, held, strict=True))
@@ -94,10 +94,10 @@ def qcb(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> float:
     """
     images = [_stretch(x) for x in triplet(source_a, source_b, fused)]
     sensitivity = _contrast_sensitivity(images[0].shape)
-    seen = [fft.irfft2(fft.rfft2(x) * sensitivity, s=x.shape) for x in images]
+    seen = [np.asarray(fft.irfft2(fft.rfft2(x) * sensitivity, s=x.shape)) for x in images]
     # The Gaussian density's scale, so the windows' sums fall a little short of 1; 2-D windows are outer
     # products.
-    windows = tuple(banded(gaussian(_CONTRAST_TAPS, s) / (np.sqrt(2 * np.pi) * s)) for s in (2.0, 4.0))
+    windows = [banded(gaussian(_CONTRAST_TAPS, s) / (np.sqrt(2 * np.pi) * s)) for s in (2.0, 4.0)]
     total = 0.0
     for start, stop in strips(*seen[0].shape):
         total += _contrast_kept_sum(*(_masked_contrast(x, start, stop, windows) for x in seen))
@@ -193,7 +193,7 @@ def _contrast_sensitivity(shape: tuple[int, int]) -> np.ndarray:
     return np.exp(-radius2 / 15.3870**2) - 0.7622 * np.exp(-radius2 / 1.3456**2)
 
 
-def _masked_contrast(seen: np.ndarray, start: int, stop: int, windows: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _masked_contrast(seen: np.ndarray, start: int, stop: int, windows: list[np.ndarray]) -> np.ndarray:
     """|narrow / wide - 1| of two blurs of the rows from `start` to `stop`, through C^3 / (C^2 + 1e-4)."""
     margin = _CONTRAST_TAPS // 2
     top, bottom = max(start - margin, 0), min(stop + margin, len(seen))

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, update_wrapper
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDU
 
 
 @cache
-def cpu_options() -> dict[str, str]:
+def cpu_options() -> dict[str, Any]:
     """The CPU compiler options this jaxlib knows; empty on other backends and on releases without them."""
     if jax.default_backend() != "cpu":
         return {}
@@ -28,7 +29,7 @@ def cpu_options() -> dict[str, str]:
 
 def run_once(function: Callable, *args):
     """function(*args), compiled without optimisation: for what runs a single time, compiling is the cost."""
-    options = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else {}
+    options: dict[str, Any] = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else {}
     lowered = jax.jit(function).lower(*args)
     try:
         return lowered.compile(compiler_options=options)(*args)
@@ -36,47 +37,59 @@ def run_once(function: Callable, *args):
         return lowered.compile()(*args)
 
 
-def jit(function: Callable, **options) -> Callable:
-    """jax.jit with float32 products kept in float32 on accelerators, and the CPU options where they exist.
+class Jitted:
+    """jax.jit of a function with the options of this project; `jit` makes it.
 
-    `options` go to jax.jit. Nothing is compiled or asked of the backend before the first call. `prepare`, of what comes
-    back, compiles for such arguments without running, where nothing was compiled before, and hands the memory that took
-    back to the system: of a meta step a gigabyte, which would else lie beside the step's own. `eval_shape`: jax.jit's.
+    Nothing is compiled or asked of the backend before the first call.
     """
-    compiled = None
 
-    def ready():
-        nonlocal compiled
-        if compiled is None:
-            compiled = jax.jit(function, compiler_options=cpu_options(), **options)
-        return compiled
+    def __init__(self, function: Callable, **options):
+        update_wrapper(self, getattr(function, "func", function))
+        self._function, self._options = function, options
+        self._compiled = None
 
-    def exact():
-        # Many accelerators round float32 inputs of products to 10 bits by default; the meta-gradient needs them all.
-        return jax.default_matmul_precision("float32")
+    def __call__(self, *args, **kwargs):
+        with _exact():
+            return self._ready()(*args, **kwargs)
 
-    @wraps(getattr(function, "func", function))
-    def call(*args, **kwargs):
-        with exact():
-            return ready()(*args, **kwargs)
+    def prepare(self, *args, **kwargs) -> None:
+        """Compiles for such arguments without running, where nothing was compiled before.
 
-    def prepare(*args, **kwargs):
-        if compiled is None:
-            with exact():
-                ready().lower(*args, **kwargs).compile()
+        Then hands the memory that compiling took back to the system: of a meta step a gigabyte, which would else lie
+        beside the step's own.
+        """
+        if self._compiled is None:
+            with _exact():
+                self._ready().lower(*args, **kwargs).compile()
             return_freed()
 
-    def eval_shape(*args, **kwargs):
-        with exact():
-            return ready().eval_shape(*args, **kwargs)
+    def eval_shape(self, *args, **kwargs):
+        """jax.eval_shape of the function."""
+        with _exact():
+            return self._ready().eval_shape(*args, **kwargs)
 
-    call.prepare, call.eval_shape = prepare, eval_shape
-    return call
+    def _ready(self):
+        if self._compiled is None:
+            self._compiled = jax.jit(self._function, compiler_options=cpu_options(), **self._options)
+        return self._compiled
+
+
+def _exact():
+    # Many accelerators round float32 inputs of products to 10 bits by default; the meta-gradient needs them all.
+    return jax.default_matmul_precision("float32")
+
+
+def jit(function: Callable, **options) -> Jitted:
+    """jax.jit with float32 products kept in float32 on accelerators, and the CPU options where they exist.
+
+    `options` go to jax.jit.
+    """
+    return Jitted(function, **options)
 
 
 def enable_cache() -> None:
     """Keeps compiled functions on disk (JAX_COMPILATION_CACHE_DIR, else the user's cache folder), for the scripts."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(base, "refusion_jax", "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
