@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.report.page import checked_path, data_script, escape, page_parts, unwritable, whole_file
+from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list, unwritable, whole_file
 from refusion_jax.report.pictures import (
     LONGEST_SIDE,
     LOSSLESS_PIXELS,
@@ -132,13 +132,12 @@ class FusionReport:
         """Writes the page and returns its path; a second call does nothing. InputError where it cannot be written."""
         if self._entries.closed:
             return self.path
-        count = len(self._index)
         notes = f"Pictures of up to {LOSSLESS_PIXELS:,} pixels are stored without loss, larger ones as JPEG of quality "
         notes += f"{QUALITY}; a longest side over {self._longest_side:,} pixels is scaled down to that."
         values = {
             "title": escape(self._title),
-            "count": f"{count:,} pair{'' if count == 1 else 's'}",
-            "facts": "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(x)}</dd></div>" for k, x in self._facts.items()),
+            "start": "wipe",
+            "facts": term_list([("pairs", f"{len(self._index):,}"), *self._facts.items()]),
             "a": escape(self._sources[0]),
             "b": escape(self._sources[1]),
             "notes": notes,

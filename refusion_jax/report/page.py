@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -39,6 +39,11 @@ def data_script(identifier: str, value: Any) -> str:
     return f'<script type="application/json" id="{identifier}">{embed_json(value)}</script>\n'
 
 
+def term_list(rows: Iterable[tuple[str, object]]) -> str:
+    """The entries of a <dl>: what is said of the whole page."""
+    return "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows)
+
+
 def asset(name: str) -> str:
     """A file of assets/. Read as text, so that its line ends are those a browser hashes."""
     return resources.files("refusion_jax.report").joinpath("assets", name).read_text(encoding="utf-8")
@@ -53,16 +58,17 @@ def page_parts(kind: str, values: dict[str, str]) -> tuple[str, str, str]:
     """The page around its data, which the script reads, and around its entries, which follow the script.
 
     kind: fusion or run, which names the files KIND.html, KIND.css and KIND.js. values: ready HTML for the {{name}} of
-    KIND.html; `title` is also the page's.
+    KIND.html, and of page.html: the page's `title`, its `facts` (a term_list), and `start`, the identifier of the
+    element where the content begins.
     """
     style = asset("base.css") + asset(f"{kind}.css")
-    scripts = {"theme": asset("theme.js"), "script": asset(f"{kind}.js")}
+    scripts = {"shared": asset("base.js"), "script": asset(f"{kind}.js")}
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         f"script-src {' '.join(map(_hash, scripts.values()))}; base-uri 'none'; form-action 'none'"
     )
     body = fill(asset(f"{kind}.html"), values)
-    whole = {"policy": policy, "kind": kind, "style": style, "body": body, "title": values["title"], **scripts}
+    whole = {**values, "policy": policy, "kind": kind, "style": style, "body": body, **scripts}
     before, rest = asset("page.html").split("{{data}}")
     script, end = rest.split("{{entries}}")
     return fill(before, whole), fill(script, whole), end

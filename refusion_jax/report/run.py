@@ -10,7 +10,7 @@ from typing import Any
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import read_image
 from refusion_jax.report.curves import curves, usable
-from refusion_jax.report.page import checked_path, data_script, escape, page_parts, whole_file
+from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list, whole_file
 from refusion_jax.report.pictures import picture_uri, shown_size
 from refusion_jax.report.scores import Scores, find_scores, scores_table
 from refusion_jax.training.records import read_metrics
@@ -45,7 +45,8 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
     each = max((series["each"] for series in drawn["phases"].values()), default=1)
     values = {
         "title": escape(f"Training {run.resolve().name}"),
-        "facts": "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(x)}</dd></div>" for k, x in facts(run, settings)),
+        "start": "curves",
+        "facts": term_list(facts(run, settings)),
         "progress": progress(records, total),
         "state": standing(run, records, total, scores),
         "thinned": f"Up to {each} records make one point: the line is their mean, the band their range." * (each > 1),

@@ -1,16 +1,10 @@
 // The page of fused pairs: which pair is shown, which two of its pictures, the wipe line, zoom, list and keys.
 "use strict";
 (() => {
-  const $ = (id) => document.getElementById(id);
   const { sources, pairs } = JSON.parse($("index").textContent);
   const names = { a: sources[0], b: sources[1], fused: "fused", w: "map w", v: "map v" };
   const comparisons = [["a", "fused"], ["b", "fused"], ["a", "b"], ["w", "fused"], ["v", "fused"]];
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  };
 
   // The pairs. Their pictures lie in the page as text; only those near the one shown are read and decoded.
   const entries = new Map();
