@@ -6,7 +6,12 @@ model = rj.load("meie")  # a task's name, a run, a checkpoint, .safetensors or a
 fused = model.fuse(under, over)  # NumPy in, NumPy out
 """
 
+from typing import TYPE_CHECKING
+
 from refusion_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from refusion_jax.fusing.model import Model, load
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "Model", "load"]

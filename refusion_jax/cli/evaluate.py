@@ -22,7 +22,7 @@ class _InOrder(argparse.Action):
     """Collects --ckpt and --fused in one list, so that methods keep the order of the command line."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        namespace.methods = [*(namespace.methods or []), *((self.metavar, value) for value in values)]
+        namespace.methods = [*(namespace.methods or []), *((self.metavar, value) for value in values or ())]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Method:
     fuse: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     """Of both sources, uint8 (H, W) or (H, W, 3); returns the fused luma, (H, W) in [0, 1]."""
     folder: str | None = None
-    fused: dict[str, Path] | None = None
+    fused: dict[str, Path] = field(default_factory=dict)
     """Pair name -> fused image."""
     task: str | None = None
     """What the checkpoint was trained for, where known."""

@@ -42,9 +42,9 @@ def find_scores(run: Path, records: list[dict[str, Any]], name: Any) -> Scores:
     if kept is not None:
         value = dict(zip(steps, column, strict=False)).get(kept)
         best = {"name": str(name), "step": kept, "value": value, "kept": True}
-    elif any(x is not None for x in column):
+    elif known := {i: x for i, x in enumerate(column) if x is not None}:
         sign = 1 if higher.get(name, True) else -1
-        at = max(range(len(column)), key=lambda i: -math.inf if column[i] is None else sign * column[i])
+        at = max(known, key=lambda i: sign * known[i])
         best = {"name": name, "step": steps[at], "value": column[at], "kept": False}
     return Scores(steps, epochs, values, higher, best)
 
@@ -64,8 +64,8 @@ def scores_table(scores: Scores) -> str:
     if not scores.step or not scores.values:
         return ""
     best = scores.best["step"] if scores.best else None
-    arrows = {True: " ↑", False: " ↓"}
-    names = [f"{escape(key)}{arrows.get(scores.higher.get(key), '')}" for key in scores.values]
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    names = [f"{escape(key)}{arrows[scores.higher.get(key)]}" for key in scores.values]
     head = "".join(f"<th scope=col class=number>{name}</th>" for name in ("step", *names))
     rows = []
     for i, (step, epoch) in enumerate(zip(scores.step, scores.epoch, strict=True)):

@@ -1,7 +1,7 @@
 """Work done in threads or processes, with its results in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -15,7 +15,7 @@ def in_order(
     items: Iterable[T],
     workers: int,
     executor: Callable[[int], Executor] = ThreadPoolExecutor,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """function(item) of each item, in the order of the items, computed at most 2 * workers items ahead (not with
     one worker, which is the caller itself).
 

@@ -36,7 +36,8 @@ def read_params(folder: Path) -> tuple[Params, dict[str, Any]]:
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         info = read_info(folder)
-        handler, params = ocp.PyTreeCheckpointHandler(), (folder / "params").absolute()
+        handler = ocp.PyTreeCheckpointHandler()
+        params: Any = (folder / "params").absolute()  # Orbax declares a class of paths of its own
         # As NumPy's, explicitly: else arrays would go to the devices that they were saved from.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(params).tree)
         trees = ocp.Checkpointer(handler).restore(params, restore_args=kinds)

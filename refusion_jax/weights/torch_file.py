@@ -196,7 +196,7 @@ def _with_own_dicts(data: bytes) -> bytes:
         if opcode.name not in _INSTRUCTIONS:
             what = f" {argument[:80]!r}" if isinstance(argument, str) else ""
             raise InputError(f"refused: pickle instruction {opcode.name}{what}, which tensors do not need")
-        if opcode.name == "LONG_BINPUT" and argument > len(data):
+        if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > len(data):
             raise InputError(f"refused: a pickle with {argument} places")
         if opcode.name == "EMPTY_DICT":
             parts.append(b"ccollections\nOrderedDict\n)R")

@@ -52,7 +52,8 @@ def _few(names) -> str:
 
 def check_architecture(expected: Any, found: dict[str, np.ndarray], origin: str) -> None:
     """InputError listing missing, extra and mis-shaped parameters of `found` (flat) against `expected` (a tree)."""
-    shapes = {k: tuple(x.shape) for k, x in traverse_util.flatten_dict(expected, sep="/").items()}
+    flat: dict[str, Any] = dict(traverse_util.flatten_dict(expected, sep="/"))
+    shapes = {k: tuple(x.shape) for k, x in flat.items()}
     problems = []
     if missing := shapes.keys() - found.keys():
         problems.append(f"missing {_few(missing)}")
