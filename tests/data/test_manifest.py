@@ -19,14 +19,22 @@ from refusion_jax.imaging.files import write_image
 from refusion_jax.training import loop
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Twelve pairs, some of a test part; names with what CSV and shells find hard."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Twelve pairs, some of a test part, names with what CSV and shells find hard; their manifest beside them."""
+    base = tmp_path_factory.mktemp("made")
     for i, name in enumerate(["a, b", 'quo"te', "wörld", "x 1.v2", "x 10", "x 2", "#7", *"ghijk"]):
         part = "test" if name in "jk" else "train"
         for seed, source in enumerate(("ir", "vi")):
-            write_image(tmp_path / "data" / part / source / f"{name}.png", picture(2 * i + seed, (32, 40)))
-    return tmp_path / "data"
+            write_image(base / "data" / part / source / f"{name}.png", picture(2 * i + seed, (32, 40)))
+    written(base / "data", base / "lists" / "pairs.csv")
+    return base
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy of the pairs."""
+    return shutil.copytree(made / "data", tmp_path / "data")
 
 
 def written(folder, path, *options):
@@ -35,9 +43,9 @@ def written(folder, path, *options):
 
 
 @pytest.fixture
-def listed(folder, tmp_path):
-    """A manifest beside the folder, not in it."""
-    return written(folder, tmp_path / "lists" / "pairs.csv")
+def listed(made, folder, tmp_path):
+    """A copy of the manifest beside the folder, not in it."""
+    return shutil.copytree(made / "lists", tmp_path / "lists") / "pairs.csv"
 
 
 def rows_of(path):
@@ -74,9 +82,9 @@ def refused(path, *words, task=None):
 
 def test_what_is_written(folder, listed, capsys):
     written(folder, listed.with_name("again.csv"))
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert listed.with_name("again.csv").read_bytes() == listed.read_bytes()
-    assert "12 pairs (8 train, 2 validation, 2 test), sha256 " in said
+    assert "12 pairs (8 train, 2 validation, 2 test), sha256 " in printed
     assert head_of(listed)[:3] == ["# refusion_jax pairs 1", "# task: ivif", "# root: ../data"]
     rows = rows_of(listed)
     assert list(rows[0]) == ["name", "a", "b", "split", "sha256_a", "sha256_b"]
@@ -204,20 +212,33 @@ def test_several_problems_are_counted(listed, capsys):
     edited(edited(listed, "train/g,", "../g,"), "train/h,", "../h,")
     refused(listed, "line 9: the name '../g'", "and 1 more")
     assert main([str(listed)]) == 1
-    said = capsys.readouterr().out
-    assert "other problems: 2" in said and "'../g'" in said and "'../h'" in said and "10 (" in said
+    printed = capsys.readouterr().out
+    assert "other problems: 2" in printed and "'../g'" in printed and "'../h'" in printed and "10 (" in printed
 
 
-def test_contents_are_checked_when_asked(folder, listed, capsys):
+@pytest.mark.parametrize("changed", [["ir"], ["vi"], ["ir", "vi"]])
+def test_contents_are_checked_when_asked(folder, listed, capsys, changed):
     assert main([str(listed)]) == 0
     assert "no problems in 12 pairs" in capsys.readouterr().out
-    write_image(folder / "train" / "vi" / "g.png", picture(77, (32, 40)))
+    for i, source in enumerate(changed):
+        write_image(folder / "train" / source / "g.png", picture(77 + i, (32, 40)))
     assert len(find_pairs(listed)) == 12  # not looked at
     assert main([str(listed), "--quick"]) == 0
     capsys.readouterr()
     assert main([str(listed)]) == 1
-    said = capsys.readouterr().out
-    assert "files that are not those listed: 1\n" in said and "vi/g.png: the content is not the one listed" in said
+    printed = capsys.readouterr().out
+    assert f"files that are not those listed: {len(changed)}\n" in printed
+    for source in ("ir", "vi"):
+        assert (f"{source}/g.png: the content is not the one listed" in printed) == (source in changed)
+
+
+def test_the_hash_of_a_list_covers_both_files_of_a_pair():
+    """With the name, the split and the task; not the order of the rows."""
+    row = ("x", "train", "a" * 64, "b" * 64)
+    others = [("y", *row[1:]), ("x", "test", *row[2:]), (*row[:2], "c" * 64, row[3]), (*row[:3], "c" * 64)]
+    hashes = {manifest.list_hash("ivif", [other]) for other in (row, *others)}
+    assert len(hashes | {manifest.list_hash("mif", [row]), manifest.list_hash(None, [row])}) == 7
+    assert manifest.list_hash("ivif", [row, others[0]]) == manifest.list_hash("ivif", [others[0], row])
 
 
 # Writing
@@ -235,8 +256,8 @@ def test_names_a_list_cannot_hold(tmp_path, capsys, name):
     for source in ("ir", "vi"):
         write_image(tmp_path / "data" / source / f"{name}.png", picture(3 + len(source)))
         write_image(tmp_path / "data" / source / "x.png", picture(5))
-    said = fails(main, capsys, tmp_path / "data", "--quick", "--manifest", tmp_path / "list.csv")
-    assert "a manifest cannot hold" in said and "rename the file" in said
+    printed = fails(main, capsys, tmp_path / "data", "--quick", "--manifest", tmp_path / "list.csv")
+    assert "a manifest cannot hold" in printed and "rename the file" in printed
     assert not (tmp_path / "list.csv").exists()
 
 
@@ -260,9 +281,9 @@ def test_training_on_a_list(listed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = settings(*TINY, "data.crop=16")
     assert train_main(["--data", "lists/pairs.csv", "--out", "run", *small]) == 0
-    said = capsys.readouterr().out
-    assert "task ivif, recognised by the names in lists/pairs.csv" in said
-    assert "8 training and 2 validation pairs" in said and "(2 of its test part left out)" in said
+    printed = capsys.readouterr().out
+    assert "task ivif, recognised by the names in lists/pairs.csv" in printed
+    assert "8 training and 2 validation pairs" in printed and "(2 of its test part left out)" in printed
     rows = rows_of(listed)
     expected = {part: sorted(r["name"] for r in rows if r["split"] == part) for part in ("train", "validation")}
     names = json.loads((tmp_path / "run" / "pairs.json").read_text())
@@ -272,8 +293,8 @@ def test_training_on_a_list(listed, tmp_path, monkeypatch, capsys):
     assert train_main(["--resume", "--out", str(tmp_path / "run")]) == 0
     assert calls[1].train.names == expected["train"] and calls[1].validation.names == expected["validation"]
     edited(listed, ",validation,", ",train,")
-    said = fails(train_main, capsys, "--resume", "--out", tmp_path / "run")
-    assert "was trained on 8 pairs" in said
+    printed = fails(train_main, capsys, "--resume", "--out", tmp_path / "run")
+    assert "was trained on 8 pairs" in printed
 
 
 def test_scoring_a_part_of_a_list(folder, listed, tmp_path, monkeypatch, capsys):
@@ -289,5 +310,5 @@ def test_scoring_a_part_of_a_list(folder, listed, tmp_path, monkeypatch, capsys)
     assert "has 8 train, 2 validation, 2 test pairs; all are scored" in capsys.readouterr().err
     for source in ("ir", "vi"):
         write_image(tmp_path / "plain" / source / "1.png", picture(1))
-    said = fails(evaluate_main, capsys, "--data", "plain", "--fused", "fused", "--split", "test")
-    assert "--split test: plain has no such pairs, but 1 of no part" in said
+    printed = fails(evaluate_main, capsys, "--data", "plain", "--fused", "fused", "--split", "test")
+    assert "--split test: plain has no such pairs, but 1 of no part" in printed

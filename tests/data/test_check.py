@@ -6,7 +6,7 @@ from PIL import Image
 from scripts import fails, picture, script
 
 from refusion_jax.cli.data import main
-from refusion_jax.data import check as survey
+from refusion_jax.data import check
 from refusion_jax.data.search import discover
 from refusion_jax.imaging.files import write_image
 
@@ -41,8 +41,8 @@ def looked(capsys, *arguments, status=1):
     return capsys.readouterr().out
 
 
-def problems(folder, task=None, **how):
-    return survey.survey(discover(folder, task), task, **how).problems
+def problems(folder, task=None, **options):
+    return check.survey(discover(folder, task), task, **options).problems
 
 
 def test_a_sound_folder_as_a_process(folder, repo):
@@ -71,8 +71,8 @@ def test_every_kind_of_problem_at_once(folder, capsys):
     write_image(folder / "Vis" / "same.png", scene(5))
     (folder / "Ir" / "alone.png").write_bytes(whole)
     write_image(folder / "Vis" / "2.bmp", scene(7))
-    said = looked(capsys, folder)
-    assert "  pairs      8\n" in said and said.endswith(
+    printed = looked(capsys, folder)
+    assert "  pairs      8\n" in printed and printed.endswith(
         "7 problems in 8 pairs (names, sizes, contents, order and registration)\n"
     )
     for words in (
@@ -85,19 +85,19 @@ def test_every_kind_of_problem_at_once(folder, capsys):
         "other problems: 1\n",
         "have the same stem; keep one of them",
     ):
-        assert words in said, words
+        assert words in printed, words
     # Without decoding: the truncated file has a sound header.
-    said = looked(capsys, folder, "--quick")
-    assert "3 problems in 8 pairs (names and sizes)" in said and "130x96 and 128x96" in said
+    printed = looked(capsys, folder, "--quick")
+    assert "3 problems in 8 pairs (names and sizes)" in printed and "130x96 and 128x96" in printed
 
 
 def test_many_problems_are_cut_short(folder, capsys):
     for i in range(30):
         (folder / "Ir" / f"alone{i}.png").touch()
-    said = looked(capsys, folder)
-    assert said.count("alone") == 20 and "  and 10 more (--all prints them)" in said
-    said = looked(capsys, folder, "--all")
-    assert said.count("alone") == 30 and "more" not in said
+    printed = looked(capsys, folder)
+    assert printed.count("alone") == 20 and "  and 10 more (--all prints them)" in printed
+    printed = looked(capsys, folder, "--all")
+    assert printed.count("alone") == 30 and "more" not in printed
 
 
 # Order
@@ -111,12 +111,12 @@ def both(folder, first, second, a, b):
 def test_brightness_by_meaning_and_by_letters(tmp_path, capsys):
     dark, bright = picture(1, (64, 64), mean=70), picture(1, (64, 64), mean=170)
     both(tmp_path / "named", "under/1.png", "over/1.png", bright, dark)
-    assert "1: the first is the brighter (mean 170 and 70)" in problems(tmp_path / "named")[survey.SWAPPED][0]
+    assert "1: the first is the brighter (mean 170 and 70)" in problems(tmp_path / "named")[check.SWAPPED][0]
     # Letters do not say which is which: the brightness decides when the pair is used.
     both(tmp_path / "MEFB", "x/x_A.png", "x/x_B.png", bright, dark)
     both(tmp_path / "MEFB", "y/y_A.png", "y/y_B.png", dark, bright)
-    said = looked(capsys, tmp_path / "MEFB", status=0)
-    assert "note: in 1 of 2 pairs source 1 as named is the brighter; the darker counts as source 1" in said
+    printed = looked(capsys, tmp_path / "MEFB", status=0)
+    assert "note: in 1 of 2 pairs source 1 as named is the brighter; the darker counts as source 1" in printed
 
 
 @pytest.mark.parametrize(
@@ -136,26 +136,26 @@ def test_colors(tmp_path, task, a, b, swapped):
     a, b = (colored(scene(1)) if color else np.stack([scene(2)] * 3, -1) for color in (a, b))
     Image.fromarray(a).save(tmp_path / "x_A.jpg")  # grey as colour JPEG
     Image.fromarray(b).save(tmp_path / "x_B.jpg")
-    assert (survey.SWAPPED in problems(tmp_path, task)) == swapped
+    assert (check.SWAPPED in problems(tmp_path, task)) == swapped
 
 
 def test_names_in_a_list_the_wrong_way_round(tmp_path, capsys):
     both(tmp_path, "MRI/1.png", "CT/1.png", scene(1), scene(2))
     both(tmp_path, "x/2_mri.png", "x/2_ct.png", scene(1), scene(2))
     (tmp_path / "list.csv").write_text("# task: mif\nname,a,b\n1,MRI/1.png,CT/1.png\n2,x/2_mri.png,x/2_ct.png\n")
-    for how in ((), ("--quick",)):
-        said = looked(capsys, tmp_path / "list.csv", *how)
-        assert "pairs that look swapped: 2\n" in said and "CT/1.png is the first source and" in said
+    for options in ((), ("--quick",)):
+        printed = looked(capsys, tmp_path / "list.csv", *options)
+        assert "pairs that look swapped: 2\n" in printed and "CT/1.png is the first source and" in printed
 
 
 def test_another_task_than_the_names_tell(folder, capsys):
-    said = looked(capsys, folder, "--task", "MFIF")
-    assert "other problems: 1\n  the names of 3 pairs say ivif (M3FD), not mfif\n" in said and "note:" not in said
+    printed = looked(capsys, folder, "--task", "MFIF")
+    assert "other problems: 1\n  the names of 3 pairs say ivif (M3FD), not mfif\n" in printed and "note:" not in printed
     for name in "ab":
         both(folder.parent / "plain", f"left/{name}.png", f"right/{name}.png", scene(1), scene(2))
-    said = looked(capsys, folder.parent / "plain", "--task", "mfif", status=0)
-    assert "task       not in the names; mfif given" in said
-    assert "note: which source is the first was decided by the alphabet: left/ before right/" in said
+    printed = looked(capsys, folder.parent / "plain", "--task", "mfif", status=0)
+    assert "task       not in the names; mfif given" in printed
+    assert "note: which source is the first was decided by the alphabet: left/ before right/" in printed
 
 
 # What is printed and refused
@@ -163,20 +163,20 @@ def test_another_task_than_the_names_tell(folder, capsys):
 
 def test_several_layouts_in_one_folder(folder, tmp_path, capsys):
     both(tmp_path, "MFIFB/input/door/door_A.png", "MFIFB/input/door/door_B.png", scene(1), scene(2))
-    said = looked(capsys, tmp_path, status=0)
+    printed = looked(capsys, tmp_path, status=0)
     for words in ("layout     M3FD", "layout     MFIFB", "source 1   NAME_A", "pairs      3", "all pairs  4"):
-        assert words in said
+        assert words in printed
 
 
 def test_parts_are_counted_and_exposures_chosen(tmp_path, capsys):
     for number, level in enumerate((90, 30, 200), 1):
         for part in ("Dataset_Part1/train/1", "Dataset_Part1/test/2"):
             write_image(tmp_path / part / f"{number}.jpg", picture(number, (64, 64), mean=level))
-    said = looked(capsys, tmp_path, status=0)
-    assert "layout     SICE" in said and "pairs      2 (1 train, 1 test)" in said
-    assert "order      the darkest, then the brightest" in said and "note: the two exposures of each of 2" in said
-    said = looked(capsys, tmp_path, "--exposures", "1", "-1", status=0)
-    assert "source 2   exposure -1 of each folder" in said and "order      as chosen" in said
+    printed = looked(capsys, tmp_path, status=0)
+    assert "layout     SICE" in printed and "pairs      2 (1 train, 1 test)" in printed
+    assert "order      the darkest, then the brightest" in printed and "note: the two exposures of each of 2" in printed
+    printed = looked(capsys, tmp_path, "--exposures", "1", "-1", status=0)
+    assert "source 2   exposure -1 of each folder" in printed and "order      as chosen" in printed
 
 
 def test_bad_input(folder, tmp_path, capsys):
