@@ -27,12 +27,15 @@ def printable(text: object) -> str:
     return "".join(shown)
 
 
-def progress_bar(total: int, unit: str, description: str | None = None):
-    """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds."""
+def progress_bar(total: int, unit: str, description: str | None = None, leave: bool = True):
+    """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds.
+
+    leave: whether it stays when all is done.
+    """
     from tqdm import tqdm
 
-    interval = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(total=total, desc=description, unit=unit, mininterval=interval, delay=1, dynamic_ncols=True)
+    every = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=total, desc=description, unit=unit, mininterval=every, delay=1, dynamic_ncols=True, leave=leave)
 
 
 def run_command(command: Callable[[], int]) -> int:
