@@ -27,15 +27,12 @@ def printable(text: object) -> str:
     return "".join(shown)
 
 
-def progress_bar(total: int, unit: str, description: str | None = None, leave: bool = True):
-    """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds.
-
-    leave: whether it stays when all is done.
-    """
+def progress_bar(total: int, unit: str, description: str | None = None):
+    """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds."""
     from tqdm import tqdm
 
     every = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(total=total, desc=description, unit=unit, mininterval=every, delay=1, dynamic_ncols=True, leave=leave)
+    return tqdm(total=total, desc=description, unit=unit, mininterval=every, delay=1, dynamic_ncols=True, leave=False)
 
 
 def run_command(command: Callable[[], int]) -> int:
