@@ -9,8 +9,7 @@ import numpy as np
 
 from refusion_jax.data.pairs import Pair, darker_first
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.files import read_luma
 from refusion_jax.imaging.pixels import check_one_size
 
 
@@ -49,7 +48,7 @@ def luma_pairs_from_files(pairs: Sequence[Pair], task: str, cache_bytes: int) ->
     """Luma pairs of image files. For meie the darker image becomes source a, whatever its name."""
 
     def decode(i):
-        a, b = to_luma(read_image(pairs[i].a)), to_luma(read_image(pairs[i].b))
+        a, b = read_luma(pairs[i].a), read_luma(pairs[i].b)
         try:
             check_one_size((a, b))
         except InputError as error:

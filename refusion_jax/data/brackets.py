@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.files import read_luma
 from refusion_jax.runtime.threads import in_order
 
 
@@ -36,7 +35,7 @@ def _mean_luma(path: Path, changed: int, size: int) -> float:
                     return float(np.asarray(image, np.float64).mean())
     except Exception:  # noqa: BLE001 - whatever is wrong with the file, reading it says what
         pass
-    return float(to_luma(read_image(path)).mean(dtype=np.float64))
+    return float(read_luma(path).mean(dtype=np.float64))
 
 
 def choose(

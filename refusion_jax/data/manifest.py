@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from refusion_jax.data.pairs import SPLITS, Discovery, Group, Pair, in_natural_order
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import write_bytes
+from refusion_jax.runtime.writing import write_bytes
 from refusion_jax.tasks import TASKS, task_name
 
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")

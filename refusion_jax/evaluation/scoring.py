@@ -15,8 +15,7 @@ import numpy as np
 from refusion_jax.data.pairs import Pair, darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation.methods import Method
-from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.files import read_image, read_luma
 from refusion_jax.metrics import Metric, as_levels, protocol_metrics, score
 from refusion_jax.runtime.threads import in_order
 
@@ -156,7 +155,7 @@ def validation_scores(
 
 def read_levels(path: Path) -> np.ndarray:
     """Luma of an image file as uint8 (H, W), rounded to the nearest level."""
-    return np.clip(np.rint(to_luma(read_image(path))), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(read_luma(path)), 0, 255).astype(np.uint8)
 
 
 _Job = tuple[str, Pair, Path | np.ndarray | InputError]

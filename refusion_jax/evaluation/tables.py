@@ -9,8 +9,8 @@ from typing import Any
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation.paper_tables import PaperTable
 from refusion_jax.evaluation.scoring import Evaluation, Result
-from refusion_jax.imaging.files import write_bytes
 from refusion_jax.metrics import Metric
+from refusion_jax.runtime.writing import write_bytes
 
 SUMMARY, MARKDOWN, LATEX, PER_IMAGE = "summary.json", "table.md", "table.tex", "per_image.csv"
 

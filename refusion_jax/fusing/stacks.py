@@ -48,7 +48,7 @@ def distinct(frames: Sequence[np.ndarray]) -> list[int]:
     found: dict[tuple, int] = {}
     for i, frame in enumerate(frames):
         frame = np.ascontiguousarray(frame)
-        found.setdefault((frame.shape, frame.dtype, hashlib.sha256(frame).digest()), i)
+        found.setdefault((frame.shape, frame.dtype, hashlib.sha256(frame.data).digest()), i)
     return sorted(found.values())
 
 
@@ -65,7 +65,7 @@ def fuse_lumas(
         lumas = sorted(lumas, key=lambda luma: float(luma.mean(dtype=np.float64)))
         half = (len(lumas) + 1) // 2
         return fuse(_blended(lumas[:half]), _blended(lumas[-half:]))
-    total = weights = np.float32(0)
+    total = weights = np.zeros_like(lumas[0])
     for one, other in pairwise(lumas):
         fused = fuse(one, other)
         weight = _sharpness(fused)

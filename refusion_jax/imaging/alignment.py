@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import write_bytes
 from refusion_jax.imaging.registration import estimate_shift
+from refusion_jax.runtime.writing import write_bytes
 
 MOTIONS = ("translation", "euclidean", "affine", "homography")
 
@@ -90,11 +90,12 @@ def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarra
     if transform.size_a == transform.size_b and np.array_equal(transform.matrix, np.eye(3)):
         return image, np.ones(image.shape[:2], bool)
     size = transform.size_a[::-1]
-    how = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
-    moved = cv2.warpPerspective(image, transform.matrix, size, **how)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpPerspective(image, transform.matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     inside = np.full(image.shape[:2], 255, np.uint8)
-    how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT}
-    return moved, cv2.warpPerspective(inside, transform.matrix, size, **how) >= 254
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    known = cv2.warpPerspective(inside, transform.matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return moved, known >= 254
 
 
 def write_transform(path: Path, transform: Transform) -> Path:
@@ -116,13 +117,10 @@ def read_transform(path: Path) -> Transform:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         matrix = np.array(content["matrix"], np.float64)
-        sizes = [tuple(int(n) for n in content[key]) for key in ("size_a", "size_b")]
+        (h_a, w_a), (h_b, w_b) = (map(int, content[key]) for key in ("size_a", "size_b"))
         motion = content["motion"]
         fine = (
-            matrix.shape == (3, 3)
-            and np.isfinite(matrix).all()
-            and motion in MOTIONS
-            and all(len(size) == 2 and min(size) > 0 for size in sizes)
+            matrix.shape == (3, 3) and np.isfinite(matrix).all() and motion in MOTIONS and min(h_a, w_a, h_b, w_b) > 0
         )
     except OSError as error:
         raise InputError(f"cannot read the transform {path}: {error.strerror}") from error
@@ -130,7 +128,7 @@ def read_transform(path: Path) -> Transform:
         raise InputError(f"{path}: expected a transform as --save-transform writes it") from error
     if not fine:
         raise InputError(f"{path}: expected a transform as --save-transform writes it, with a matrix of 3x3 numbers")
-    transform = Transform(matrix, motion, *sizes)
+    transform = Transform(matrix, motion, (h_a, w_a), (h_b, w_b))
     _check_plausible(transform, f"{path}: ")
     return transform
 

@@ -36,10 +36,10 @@ class Blend:
 
     def result(self) -> np.ndarray:
         """The blend of what was added, (H,W) float32."""
-        blended = None
-        for total, weight, shape in zip(self._sums[::-1], self._weights[::-1], self._shapes[::-1], strict=True):
-            band = total / weight
-            blended = band if blended is None else band + _doubled(blended, shape)
+        bands = [total / weight for total, weight in zip(self._sums, self._weights, strict=True)]
+        blended = bands[-1]
+        for band, shape in zip(bands[-2::-1], self._shapes[-2::-1], strict=True):
+            blended = band + _doubled(blended, shape)
         return blended
 
 

@@ -56,8 +56,9 @@ def to_luma(image: np.ndarray) -> np.ndarray:
 
 def unit_luma(image: np.ndarray) -> np.ndarray:
     """The luma (H,W) in [0,1], float32, of an image uint8, uint16 or float in [0,1], (H,W) or (H,W,3)."""
-    luma = np.empty(image.shape[:2], np.float32)
-    for rows in bands(*luma.shape):
+    height, width = image.shape[:2]
+    luma = np.empty((height, width), np.float32)
+    for rows in bands(height, width):
         luma[rows] = to_luma(_levels(image[rows])) / np.float32(255)
     return luma
 
@@ -102,10 +103,9 @@ def finished_picture(fused_luma: np.ndarray, sources: Sequence[np.ndarray], gray
     Returns (H,W,3), or (H,W) when gray or when all sources are (H,W); uint8 when all sources are uint8, uint16 when
     all are integers and one is uint16, else float32 in [0,1].
     """
-    kinds = {image.dtype for image in sources}
-    whole = all(kind.kind == "u" for kind in kinds)
-    kind = np.dtype(np.float32) if not whole else np.dtype(np.uint16 if np.dtype(np.uint16) in kinds else np.uint8)
-    peak = np.iinfo(kind).max if whole else 1
+    whole = all(image.dtype.kind == "u" for image in sources)
+    peak = max(_white(image) for image in sources) if whole else 1
+    kind = {255: np.uint8, 65535: np.uint16, 1: np.float32}[peak]
     colored = not gray and any(image.ndim == 3 for image in sources)
     out = np.empty((*fused_luma.shape, 3) if colored else fused_luma.shape, kind)
     for rows in bands(*fused_luma.shape):
@@ -118,7 +118,8 @@ def finished_picture(fused_luma: np.ndarray, sources: Sequence[np.ndarray], gray
 
 def _levels(image: np.ndarray) -> np.ndarray:
     """The image on 0..255, uint8 as it is, else float32."""
-    if image.dtype == np.uint8:
-        return image
-    peak = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
-    return image.astype(np.float32) * np.float32(255 / peak)
+    return image if image.dtype == np.uint8 else image.astype(np.float32) * np.float32(255 / _white(image))
+
+
+def _white(image: np.ndarray) -> int:
+    return {"uint8": 255, "uint16": 65535}.get(image.dtype.name, 1)

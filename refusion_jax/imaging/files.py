@@ -2,21 +2,21 @@
 
 import io
 import os
-import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import putchunk
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging import deep, tiff
-from refusion_jax.imaging.decoding import pixels_of, remarks_on
-from refusion_jax.imaging.metadata import Metadata, cleaned_exif, exif_block, fitted, icc_space
-from refusion_jax.imaging.opening import Source, one_line, opened, reason
-from refusion_jax.imaging.pixels import to_depth as to_depth  # part of what this module offers
+from refusion_jax.imaging.color import to_luma
+from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, exif_block, fitted
+from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.reading import one_line, opened
+from refusion_jax.runtime.writing import whole_file
 
 # Extensions that count as images when a folder is searched.
 READABLE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"})
@@ -52,26 +52,29 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
     """Read an image file as uint8: (H,W) if it is grey, else (H,W,3) RGB.
 
     The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16 bits are scaled to
-    8 (65535 -> 255, rounded; of a PNG in colour the 8 high bits are taken). Of several frames or pages the first is
-    read.
+    8 (65535 -> 255, rounded). Of several frames or pages the first is read.
 
     Raises InputError if the file is missing, is no regular file, cannot be read, is no image or a damaged
-    one, holds signed, 32-bit or floating-point pixels, or has more than `max_pixels` pixels.
+    one, holds negative, wider or floating-point values, or has more than `max_pixels` pixels.
     """
     with opened(path, max_pixels) as source:
-        return pixels_of(source, full_depth=False)
+        return to_depth(source.pixels(), 8)
+
+
+def read_luma(path: str | os.PathLike) -> np.ndarray:
+    """The luma (H,W) of an image file, float32 on 0..255, not rounded. Raises InputError as `read_image` does."""
+    return to_luma(read_image(path))
 
 
 def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read an image file in full: 16 bits stay 16 bits, in grey and in RGB, with its metadata.
 
-    Otherwise as `read_image`; premultiplied alpha is divided out before it is dropped. Raises InputError as it
-    does, and for a 16-bit PNG in colour (or grey with alpha) when OpenCV, the extra `photo`, is not installed.
+    Otherwise as `read_image`; premultiplied alpha is divided out before it is dropped. Raises InputError as it does.
     """
     with opened(path, max_pixels) as source:
-        notes = remarks_on(source)
-        metadata, remarks = _metadata_of(source)  # first: decoding takes the orientation out of a TIFF
-        return Picture(pixels_of(source, full_depth=True), metadata, (*notes, *remarks))
+        notes = source.remarks()
+        metadata, more = source.metadata()
+        return Picture(source.pixels(), metadata, (*notes, *more))
 
 
 def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -95,8 +98,7 @@ def write_image(
     says what does not). Missing parent folders are made. The bytes go to a temporary file in the same folder
     that then takes the name, so a failure leaves neither half a file nor a lost old one.
 
-    Raises InputError for another array or extension, for a 16-bit PNG in colour when OpenCV, the extra `photo`, is
-    not installed, and wherever the file cannot be written.
+    Raises InputError for another array or extension, and wherever the file cannot be written.
     """
     path = Path(path)
     if not path.suffix:
@@ -115,59 +117,23 @@ def write_image(
     fitting, _ = fitted(metadata or Metadata(), path, array)
     try:
         parts = _encoded(array, image_format, quality, fitting)
-    except ImportError as error:
-        raise deep.missing_opencv(path, "a 16-bit PNG in colour", "write .tif or 8 bits") from error
     except MemoryError as error:
         raise InputError(f"{path}: not enough memory to encode {array.shape} as {image_format}") from error
-    except (OSError, ValueError, KeyError) as error:  # too large for the format, or no such encoder
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # too large for the format, or no such encoder
         raise InputError(f"{path}: cannot encode {array.shape} as {image_format}: {one_line(error)}") from error
-    _write_parts(path, parts)
+    with whole_file(path) as file:
+        file.writelines(parts)
     return path
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Write `data` to `path` atomically: a temporary file in the same folder, flushed to disk, then renamed.
-
-    Missing parent folders are made; a link is followed. Raises InputError with the reason; the temporary file
-    is removed and an older file at `path` is kept.
-    """
-    _write_parts(path, (data,))
-
-
-def _write_parts(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -> None:
-    path = Path(path)
-    target = Path(os.path.realpath(path))
-    # os.path, unlike Path, answers False where it cannot look; the writing then fails and says why.
-    if os.path.exists(target) and not os.path.isfile(target):
-        kind = "a folder" if os.path.isdir(target) else "not a regular file"
-        raise InputError(f"cannot write {path}: it is {kind}; give a file name")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: its folder cannot be made: {reason(error)}") from error
-    # A short name of our own: the target's may already be as long as the file system allows.
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {reason(error)}") from error
-        raise
-
-
-def _encoded(array: np.ndarray, image_format: str, quality: int, metadata: Metadata) -> tuple[bytes | memoryview, ...]:
+def _encoded(array: np.ndarray, image_format: str, quality: int, metadata: Metadata) -> Sequence[bytes | memoryview]:
     """The file's bytes, in parts: a large picture is not copied once more only to be joined."""
     if image_format == "TIFF":
+        from refusion_jax.imaging import tiff
+
         return tiff.encode(array, metadata)
     if image_format == "PNG" and array.dtype == np.uint16 and array.ndim == 3:
-        return deep.encode_png(array, metadata)
+        return _deep_png(array, metadata)
     options: dict[str, object] = {}
     if image_format in ("JPEG", "WEBP"):
         options["quality"] = quality
@@ -182,24 +148,16 @@ def _encoded(array: np.ndarray, image_format: str, quality: int, metadata: Metad
     return (buffer.getbuffer(),)
 
 
-def _metadata_of(source: Source) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata to carry over, and notes on what of it is not."""
-    notes = []
-    exif = icc = None
-    try:
-        block = source.exif_file()
-        exif = cleaned_exif(block) if block else None
-    except Exception:  # noqa: BLE001 - a damaged block raises anything; the pixels are worth having without it
-        notes.append("EXIF dropped: it cannot be read")
-    if source.image is not None:
-        icc = source.image.info.get("icc_profile")
-    elif tiff.ICC_PROFILE in source.tags:
-        icc = source.tags[tiff.ICC_PROFILE]
-    if not isinstance(icc, bytes) or not icc:
-        icc = None
-    elif icc_space(icc) is None:
-        icc, notes = None, [*notes, "colour profile dropped: it is damaged"]
-    elif icc_space(icc) not in ("grey", "RGB"):
-        notes.append(f"colour profile dropped: it is for {icc_space(icc)} pixels, not for these")
-        icc = None
-    return Metadata(exif, icc), tuple(notes)
+def _deep_png(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview]:
+    """A PNG of 16 bits of colour, which Pillow cannot write: EXIF and profile are put in before the pixels."""
+    from imagecodecs import png_encode
+
+    data = memoryview(png_encode(np.ascontiguousarray(array)))
+    end_of_header = 33  # the signature and the chunk IHDR
+    head = io.BytesIO()
+    head.write(data[:end_of_header])
+    if metadata.icc:
+        putchunk(head, b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc))
+    if metadata.exif:
+        putchunk(head, b"eXIf", exif_block(metadata, *array.shape[:2]).removeprefix(EXIF_PREFIX))
+    return head.getvalue(), data[end_of_header:]

@@ -2,18 +2,39 @@
 
 import io
 import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
+from PIL.TiffTags import ASCII, LONG, SHORT
 
-from refusion_jax.imaging import exif as directories
+EXIF_PREFIX = b"Exif\0\0"  # before the block in a JPEG or WebP
+ICC_PROFILE = 34675  # the tag of a TIFF
 
 _JPEG_LIMIT = 65533  # bytes of one JPEG segment
-
+_ENTRY_LIMIT = 2**20  # values of one entry: real ones have some kilobytes
 _ICC_SPACES = {b"GRAY": "grey", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "Lab"}
+
+# What is carried over of the first directory: what describes the picture and who made it. In a TIFF the same
+# directory also tells how the pixels are stored, and programs keep layers, offsets and previews there.
+_KEPT = frozenset(
+    getattr(Base, name)
+    for name in (
+        "DocumentName ImageDescription Make Model XResolution YResolution ResolutionUnit Software DateTime Artist "
+        "HostComputer Rating RatingPercent Copyright XPTitle XPComment XPAuthor XPKeywords XPSubject"
+    ).split()
+)
+# Descriptions in which ImageJ and tifffile note the layout of the pixels: other readers believe them.
+_LAYOUT_NOTES = (b"ImageJ=", b'{"shape"')
+# Not carried over of the camera's directory. A maker note holds previews, and offsets into the file that it came
+# from; the sizes are those of the source, and are set anew on writing.
+_DROPPED = frozenset({Base.MakerNote, Base.ExifImageWidth, Base.ExifImageHeight, IFD.Interop})
 
 
 @dataclass(frozen=True)
@@ -30,33 +51,50 @@ class Metadata:
     icc: bytes | None = None
 
 
-def cleaned_exif(file: BinaryIO) -> bytes | None:
-    """The EXIF block of `Metadata` out of a TIFF file or a block without prefix; None if nothing is carried over.
+def carried_over(exif_file: BinaryIO | None, icc: object) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata of a file that a picture keeps, and notes on what of it is dropped.
 
-    Raises ValueError or struct.error for what has no directory.
+    exif_file: a TIFF or an EXIF block without prefix, None if there is none. icc: the file's profile, if any.
     """
-    exif = directories.read(file)
-    if not (exif.main or exif.camera or exif.position):
-        return None
-    exif.set(exif.main, Base.Orientation, directories.SHORT, 1)
-    return directories.BLOCK_PREFIX + exif.to_bytes()
+    exif, notes = None, []
+    try:
+        exif = _cleaned_exif(exif_file) if exif_file else None
+    except Exception:  # noqa: BLE001 - a damaged block raises anything; the pixels are worth having without it
+        notes.append("EXIF dropped: it cannot be read")
+    if not isinstance(icc, bytes) or not icc:
+        return Metadata(exif), tuple(notes)
+    if icc_space(icc) in ("grey", "RGB"):
+        return Metadata(exif, icc), tuple(notes)
+    problem = f"it is for {icc_space(icc)} pixels, not for these" if icc_space(icc) else "it is damaged"
+    return Metadata(exif), (*notes, f"colour profile dropped: {problem}")
 
 
-def sized_exif(block: bytes, height: int, width: int) -> directories.Exif:
-    """The EXIF of `Metadata` with the size of the picture that it is to be written with."""
-    exif = directories.read(io.BytesIO(block.removeprefix(directories.BLOCK_PREFIX)))
-    exif.set(exif.main, Base.Orientation, directories.SHORT, 1)
-    if exif.camera:
-        exif.set(exif.camera, Base.ExifImageWidth, directories.LONG, width)
-        exif.set(exif.camera, Base.ExifImageHeight, directories.LONG, height)
-    return exif
+def _cleaned_exif(file: BinaryIO) -> bytes | None:
+    """The EXIF block of `Metadata`; None if nothing is carried over. Entries that cannot be read are left out."""
+    with _quietly():
+        directories = _read(file)
+        if not any(map(len, directories.values())):
+            return None
+        _put(directories["main"], Base.Orientation, SHORT, 1)
+        return EXIF_PREFIX + _block(directories)
 
 
 def exif_block(metadata: Metadata, height: int, width: int) -> bytes:
     """What to embed in a JPEG, PNG or WebP of this size, with the prefix; empty without EXIF."""
-    if not metadata.exif:
-        return b""
-    return directories.BLOCK_PREFIX + sized_exif(metadata.exif, height, width).to_bytes()
+    return EXIF_PREFIX + _block(_sized(metadata, height, width)) if metadata.exif else b""
+
+
+def tiff_head(metadata: Metadata, height: int, width: int, pixel_tags: Mapping[int, tuple[int, object]]) -> bytes:
+    """What stands before the pixels of a TIFF: its directories with EXIF and profile.
+
+    pixel_tags: {tag: (type, values)} of how the pixels are stored, StripOffsets left out: one strip follows at once.
+    """
+    directories = _sized(metadata, height, width) if metadata.exif else {"main": Directory()}
+    for tag, (kind, values) in pixel_tags.items():
+        _put(directories["main"], tag, kind, values)
+    if metadata.icc:
+        directories["main"][ICC_PROFILE] = metadata.icc
+    return _block(directories, strip=True)
 
 
 def icc_space(profile: bytes) -> str | None:
@@ -88,3 +126,81 @@ def fitted(metadata: Metadata, path: str | os.PathLike, array: np.ndarray) -> tu
         notes.append(f"colour profile left out: it is for {space} pixels, not for {written} ones")
         icc = None
     return Metadata(exif, icc), tuple(notes)
+
+
+def _read(file: BinaryIO) -> dict[str, Directory]:
+    """What is carried over: {"main", "camera", "position"}, of which the two last may be absent."""
+    file.seek(0)
+    head = file.read(8)
+    if head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+        head += file.read(8)
+    source = Directory(head)
+    file.seek(source.next)
+    source.load(file)
+    found = {"main": _copy(source, _KEPT & set(source))}
+    if bytes(found["main"].get(Base.ImageDescription, b"")).startswith(_LAYOUT_NOTES):
+        del found["main"][Base.ImageDescription]
+    for name, pointer in (("camera", IFD.Exif), ("position", IFD.GPSInfo)):
+        with suppress(Exception):
+            file.seek(source[pointer])
+            child = Directory(head, group=pointer)
+            child.load(file)
+            found[name] = _copy(child, set(child) - _DROPPED)
+    return found
+
+
+def _copy(source: Directory, tags: Iterable[int]) -> Directory:
+    """The entries with their types, without those that cannot be read or are too long."""
+    target = Directory(prefix=source.prefix)
+    for tag in sorted(tags):
+        with suppress(Exception):
+            value = source[tag]
+            if not hasattr(value, "__len__") or len(value) <= _ENTRY_LIMIT:
+                _put(target, tag, source.tagtype[tag], value)
+    return target
+
+
+def _put(directory: Directory, tag: int, kind: int, value: object) -> None:
+    # Pillow reads text as Latin-1 and would write what is not ASCII as question marks.
+    directory.tagtype[tag] = kind
+    directory[tag] = value.encode("latin-1") if kind == ASCII and isinstance(value, str) else value
+
+
+def _sized(metadata: Metadata, height: int, width: int) -> dict[str, Directory]:
+    """The directories of EXIF with the size of the picture that it is to be written with."""
+    with _quietly():
+        directories = _read(io.BytesIO((metadata.exif or b"").removeprefix(EXIF_PREFIX)))
+    _put(directories["main"], Base.Orientation, SHORT, 1)
+    if directories.get("camera"):
+        _put(directories["camera"], Base.ExifImageWidth, LONG, width)
+        _put(directories["camera"], Base.ExifImageHeight, LONG, height)
+    return directories
+
+
+def _block(directories: Mapping[str, Directory], strip: bool = False) -> bytes:
+    """The directories behind a TIFF header; `strip`: with StripOffsets that point to the end of it all."""
+    main = directories["main"]
+    children = [(IFD.Exif, directories.get("camera")), (IFD.GPSInfo, directories.get("position"))]
+    children = [(tag, child) for tag, child in children if child]
+    for tag, _ in children:
+        _put(main, tag, LONG, 0)
+    if strip:
+        _put(main, Base.StripOffsets, LONG, 0)
+    end = 8 + len(main.tobytes(8))
+    tail = b""
+    for tag, child in children:
+        _put(main, tag, LONG, end + len(tail))
+        tail += child.tobytes(end + len(tail))
+    if strip:
+        _put(main, Base.StripOffsets, LONG, len(tail))  # Pillow adds what lies before it
+    block = io.BytesIO()
+    main.save(block)
+    return block.getvalue() + tail
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Pillow warns of odd entries, which are left out. Threads may restore each other's filters: harmless."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield

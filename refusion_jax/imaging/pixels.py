@@ -1,26 +1,12 @@
-"""Pixels between depths, orientations and Pillow: in bands of rows, so that a large picture is held twice, not more."""
+"""Arrays of pixels: one size, depths, orientations, and large ones in bands of rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 
 from refusion_jax.errors import InputError
 
 BAND = 2**20  # pixels converted at once: colour takes several times the picture
-
-# How rows and columns as stored lie in the picture as shown, by EXIF orientation: a view of the shown array
-# that is indexed as the file is. Orientations from 5 exchange height and width.
-_STORED = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a.swapaxes(0, 1)[::-1],
-    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda a: a.swapaxes(0, 1)[:, ::-1],
-}
 
 
 def check_one_size(images: Sequence[np.ndarray], advice: str = "resize or crop one of them") -> None:
@@ -58,9 +44,18 @@ def shown_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def as_stored(shown: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of the array as shown, (H,W) or (H,W,C), whose rows and columns are those of the file."""
-    return _STORED[orientation](shown)
+def valid_orientation(value: object) -> int:
+    """An EXIF orientation 1..8; 1 for what is none."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def as_shown(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """A view of pixels as stored, (H,W) or (H,W,C), turned as the EXIF orientation 1..8 asks for."""
+    if orientation >= 5:
+        stored = stored.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return stored[::rows, ::columns]
 
 
 def bands(height: int, width: int) -> Iterator[slice]:
@@ -68,22 +63,3 @@ def bands(height: int, width: int) -> Iterator[slice]:
     rows = max(1, BAND // max(1, width))
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
-
-
-def rows_of(image: Image.Image, rows: slice) -> Image.Image:
-    """These rows of a Pillow image; the image itself if they are all."""
-    if rows.start == 0 and rows.stop == image.height:
-        return image
-    return image.crop((0, rows.start, image.width, rows.stop))
-
-
-def filled(
-    image: Image.Image, channels: int, dtype: type, orientation: int, convert: Callable[[Image.Image], np.ndarray]
-) -> np.ndarray:
-    """An array as shown, (H,W) or (H,W,3), filled band by band with what `convert` makes of the loaded image's rows."""
-    shape = shown_shape(image.height, image.width, orientation)
-    shown = np.empty(shape if channels == 1 else (*shape, channels), dtype)
-    stored = as_stored(shown, orientation)
-    for rows in bands(image.height, image.width):
-        stored[rows] = convert(rows_of(image, rows))
-    return shown

@@ -153,7 +153,7 @@ def _refined(cross: np.ndarray, y: int, x: int) -> tuple[float, float]:
     columns = np.exp(2j * np.pi * np.outer(np.fft.fftfreq(w), x + steps)).astype(np.complex64)
     fine = (rows @ cross @ columns).real
     i, j = np.unravel_index(fine.argmax(), fine.shape)
-    return float(y + steps[i] + 0.1 * _vertex(fine[:, j], i)), float(x + steps[j] + 0.1 * _vertex(fine[i], j))
+    return float(y + steps[i] + 0.1 * _vertex(fine[:, j], int(i))), float(x + steps[j] + 0.1 * _vertex(fine[i], int(j)))
 
 
 def _vertex(values: np.ndarray, i: int) -> float:

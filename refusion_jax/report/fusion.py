@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list, unwritable, whole_file
+from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list, unwritable
 from refusion_jax.report.pictures import (
     LONGEST_SIDE,
     LOSSLESS_PIXELS,
@@ -22,6 +22,7 @@ from refusion_jax.report.pictures import (
     shown_size,
     thumbnail_uri,
 )
+from refusion_jax.runtime.writing import whole_file
 
 
 class FusionReport:

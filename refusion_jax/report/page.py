@@ -10,13 +10,10 @@ import html
 import json
 import os
 import re
-import secrets
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from refusion_jax.errors import InputError
 
@@ -87,31 +84,6 @@ def checked_path(path: str | os.PathLike) -> Path:
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"cannot write {path}: it is not a file; choose another name for the report")
     return path
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes its name only when all went well; an older one stays until then.
-
-    Missing parent folders are made. Raises InputError with the reason where it cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(OSError):  # an older page's permissions stay
-            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from error
-        raise
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

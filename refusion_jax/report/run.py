@@ -10,9 +10,10 @@ from typing import Any
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import read_image
 from refusion_jax.report.curves import curves, usable
-from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list, whole_file
+from refusion_jax.report.page import checked_path, data_script, escape, page_parts, term_list
 from refusion_jax.report.pictures import picture_uri, shown_size
 from refusion_jax.report.scores import Scores, find_scores, scores_table
+from refusion_jax.runtime.writing import whole_file
 from refusion_jax.training.records import read_metrics
 from refusion_jax.training.run_settings import Settings, read_settings
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import write_bytes, write_image
+from refusion_jax.imaging.files import write_image
 from refusion_jax.runtime.disk import require_space
+from refusion_jax.runtime.writing import write_bytes
 
 METRICS = "metrics.jsonl"
 

@@ -10,8 +10,8 @@ import safetensors
 import safetensors.numpy
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import write_bytes
 from refusion_jax.models.build import Params
+from refusion_jax.runtime.writing import write_bytes
 from refusion_jax.weights.trees import by_name, flatten, from_names, unflatten
 
 FORMAT = "refusion_jax 1"

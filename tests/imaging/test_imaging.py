@@ -13,10 +13,11 @@ from picture_files import ORIENTED
 from PIL import ExifTags, Image
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging import files
 from refusion_jax.imaging.colormaps import apply_colormap
-from refusion_jax.imaging.files import image_size, read_image, write_bytes, write_image
-from refusion_jax.imaging.opening import opened
+from refusion_jax.imaging.files import image_size, read_image, write_image
+from refusion_jax.imaging.reading import opened
+from refusion_jax.runtime import writing
+from refusion_jax.runtime.writing import write_bytes
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -356,7 +357,7 @@ def _fail_with(number):
 def test_failure_at_any_step_keeps_the_old_file(tmp_path, monkeypatch, step, number, words):
     path = write_image(tmp_path / "a.png", GREY)
     before = path.read_bytes()
-    monkeypatch.setattr(files.os, step, _fail_with(number))
+    monkeypatch.setattr(writing.os, step, _fail_with(number))
     refused(lambda path: write_image(path, RGB), path, "cannot write", words)
     assert path.read_bytes() == before
     assert everything_in(tmp_path) == ["a.png"]
@@ -408,7 +409,7 @@ def test_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(writing.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_image(tmp_path / "a.png", GREY)
     assert everything_in(tmp_path) == []

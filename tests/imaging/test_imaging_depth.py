@@ -1,6 +1,7 @@
 """Tests of 16 bits: every level survives in PNG and TIFF, grey and RGB; layouts of TIFF; refusals; OpenCV missing."""
 
 import io
+import logging
 import struct
 import subprocess
 import sys
@@ -292,30 +293,24 @@ def test_more_pixels_than_pillow_allows_by_itself(tmp_path, monkeypatch, recwarn
     assert Image.MAX_IMAGE_PIXELS == 100 and len(recwarn) == 0
 
 
-# Without the extra.
+# Libraries.
 
 
-def test_opencv_missing(tmp_path, monkeypatch):
-    deep_png = saved(tmp_path / "deep.png", png(RGB))
-    deep_tiff = saved(tmp_path / "deep.tif", tiff(RGB))
-    monkeypatch.setitem(sys.modules, "cv2", None)  # importing it then fails
-    refused(read_picture, deep_png, "pip install opencv-python-headless", "16-bit PNG in colour")
-    refused(lambda path: write_image(path, RGB), tmp_path / "new.png", "pip install opencv-python-headless", ".tif")
-    assert not (tmp_path / "new.png").exists()
-    assert np.abs(read_image(deep_png).astype(int) - to_depth(RGB, 8)).max() <= 1
-    # All else needs no extra.
-    np.testing.assert_array_equal(read_picture(deep_tiff).pixels, RGB)
-    for name, array in (("a.tif", RGB), ("a.png", GREY), ("b.png", to_depth(RGB, 8))):
-        np.testing.assert_array_equal(read_picture(write_image(tmp_path / name, array)).pixels, array)
-
-
-def test_opencv_is_imported_only_for_what_needs_it(repo, tmp_path):
+def test_no_library_is_imported_before_a_file_needs_it(repo, tmp_path):
     path = saved(tmp_path / "a.png", png(GREY))
     code = (
         "import sys; from refusion_jax.imaging.files import read_picture; "
-        f"read_picture({str(path)!r}); sys.exit('cv2' in sys.modules)"
+        f"read_picture({str(path)!r}); sys.exit(bool({{'cv2', 'tifffile', 'imagecodecs'}} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=repo).returncode == 0
+
+
+def test_others_keep_what_tifffile_logs(tmp_path, caplog):
+    path = saved(tmp_path / "a.tif", tiff(RGB)[:-30])
+    refused(read_picture, path)
+    assert not caplog.records
+    logging.getLogger("tifffile").warning("of another user")
+    assert [record.message for record in caplog.records] == ["of another user"]
 
 
 def test_a_written_deep_png_is_whole(tmp_path):

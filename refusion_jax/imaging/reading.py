@@ -1,0 +1,226 @@
+"""Picture files opened and decoded: limits before decoding, any of Pillow's modes to an array, failures as one line."""
+
+import io
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, carried_over
+from refusion_jax.imaging.pixels import as_shown, bands, shown_shape, valid_orientation
+from refusion_jax.runtime.writing import reason
+
+TIFF_PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GREY_MODES = frozenset({"L", "1", "LA", "La"})
+_GREY_16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+
+
+class Source(Protocol):
+    """An open picture file, its header read, its pixels not decoded."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the picture as shown."""
+        ...
+
+    def pixels(self) -> np.ndarray:
+        """The picture as shown, (H,W) or (H,W,3), uint8, or uint16 where the file has more than 8 bits."""
+        ...
+
+    def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
+        """The metadata to carry over, and notes on what of it is not. Before decoding."""
+        ...
+
+    def remarks(self) -> list[str]:
+        """One line each on what the file has that its picture will not have. Before decoding."""
+        ...
+
+
+@dataclass
+class PillowSource:
+    """A file that Pillow reads, and its first bytes. A TIFF has its tags turned into one of Pillow's modes."""
+
+    path: Path
+    file: BinaryIO
+    head: bytes
+    image: Image.Image
+
+    @property
+    def is_deep_png(self) -> bool:
+        """16 bits in more than one channel: Pillow would give the 8 high bits."""
+        return self.image.format == "PNG" and self.head[12:16] == b"IHDR" and self.head[24] == 16 and self.head[25] != 0
+
+    @cached_property
+    def orientation(self) -> int:
+        """The EXIF orientation 1..8, which has to be applied to the pixels as stored; 1 where it is damaged.
+
+        Of a PNG only if it stands before the pixels: asking for a later one would decode the whole picture. Reading
+        and sizing follow this one rule, so they agree. A TIFF is turned by Pillow.
+        """
+        early = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+        is_late = self.image.format == "PNG" and not any(key in self.image.info for key in early)
+        if is_late or self.image.format == "TIFF":
+            return 1
+        with suppress(Exception):
+            return valid_orientation(self.image.getexif().get(ExifTags.Base.Orientation))
+        return 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return shown_shape(self.image.height, self.image.width, self.orientation)
+
+    def pixels(self) -> np.ndarray:
+        if self.is_deep_png:
+            return np.ascontiguousarray(as_shown(self._deep_png(), self.orientation))
+        image = self.image
+        image.load()
+        if image.mode == "F":
+            raise InputError(f"{self.path}: floating-point pixels have no known range; save it with 8 or 16 bits")
+        if image.mode in _GREY_16_MODES:
+            return self._converted(image.mode, np.uint16)
+        return self._converted("L" if image.mode in _GREY_MODES else "RGB", np.uint8)
+
+    def _converted(self, mode: str, dtype: type) -> np.ndarray:
+        """The loaded image in this mode as an array as shown, converted band by band to save memory."""
+        image = self.image
+        stored = np.empty((image.height, image.width, 3) if mode == "RGB" else (image.height, image.width), dtype)
+        for rows in bands(image.height, image.width):
+            part = image.crop((0, rows.start, image.width, rows.stop))
+            if part.mode == "La":  # Pillow knows no direct way
+                part = part.convert("LA")
+            stored[rows] = np.asarray(part if mode == part.mode else part.convert(mode))
+        return np.ascontiguousarray(as_shown(stored, self.orientation))
+
+    def _deep_png(self) -> np.ndarray:
+        """A PNG of 16 bits in several channels as stored, uint16 (H,W) or (H,W,3); alpha is dropped."""
+        from imagecodecs import png_decode
+
+        self.file.seek(0)
+        pixels = png_decode(self.file.read())
+        return pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+
+    def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
+        return carried_over(self._exif_file(), self.image.info.get("icc_profile"))
+
+    def _exif_file(self) -> BinaryIO | None:
+        if self.image.format == "TIFF":
+            return self.file
+        block = self.image.info.get("exif")
+        if block is None and "Raw profile type exif" in self.image.info:  # as text, by old versions of ImageMagick
+            with suppress(Exception):
+                block = self.image.getexif().tobytes()
+        return io.BytesIO(block.removeprefix(EXIF_PREFIX)) if block else None
+
+    def remarks(self) -> list[str]:
+        image, remarks = self.image, []
+        if image.mode in _ALPHA_MODES or "transparency" in image.info:
+            remarks.append("alpha dropped")
+        tile = getattr(image, "tile", None)
+        if image.mode == "CMYK":
+            depth = " and to 8 bits" if tile and "16" in str(tile[0][3]) else ""
+            remarks.append(f"CMYK converted to RGB{depth}, without colour management")
+        if image.mode in ("P", "PA"):
+            remarks.append("palette converted to RGB")
+        if image.format == "PPM" and image.mode == "RGB" and tile and max(np.ravel(tile[0][3][1:])) > 255:
+            remarks.append("16 bits read as 8: PPM in colour is read with 8 bits; PNG and TIFF keep 16")
+        with suppress(Exception):  # a damaged second frame is not ours to read
+            # An MPO's others are the camera's previews.
+            count = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
+            if count > 1:
+                remarks.append(f"the first of {count} {'pages' if image.format == 'TIFF' else 'frames'} used")
+        return remarks
+
+
+@contextmanager
+def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
+    """The opened file, not yet decoded. Whatever opening or decoding it raises becomes an InputError of one line."""
+    path = Path(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: expected an image file, got a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: expected an image file, got something that is not a regular file")
+        if status.st_size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes)")
+        with open(path, "rb") as file, _lifted_limit, warnings.catch_warnings():
+            # Pillow warns of odd tags on the way to its error, or where nothing is wrong with the pixels. Should
+            # two threads restore each other's filters, this one stays: harmless.
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            source = _read_header(path, file)
+            height, width = source.shape
+            if width * height > max_pixels:
+                raise InputError(
+                    f"{path}: {width}x{height} is {width * height} pixels, over the limit of {max_pixels};"
+                    " scale the image down or raise max_pixels"
+                )
+            yield source
+    except InputError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not an image, or in a format that Pillow cannot read") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise InputError(f"cannot read {path}: {reason(error)}") from error
+        raise InputError(f"{path}: damaged or truncated image: {one_line(error)}") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: not enough memory to hold the image; scale it down") from error
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged bytes
+        raise InputError(f"{path}: damaged or unsupported image: {one_line(error)}") from error
+
+
+def one_line(error: object) -> str:
+    """Any error's text as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _read_header(path: Path, file: BinaryIO) -> Source:
+    head = file.read(26)
+    if head.startswith(TIFF_PREFIXES):
+        from refusion_jax.imaging.tiff import TiffSource
+
+        source = TiffSource(path, file)
+        if source.is_read_here:
+            return source
+    file.seek(0)
+    return PillowSource(path, file, head, Image.open(file))
+
+
+class _LiftedLimit:
+    """Lifts Pillow's limit on pixels while any file is open here: it is a module variable, ours is an argument.
+
+    Counted, so that threads decode at once and the last one to finish restores the value.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.previous: int | None = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.users == 0:
+                self.previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self.users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                Image.MAX_IMAGE_PIXELS = self.previous
+
+
+_lifted_limit = _LiftedLimit()

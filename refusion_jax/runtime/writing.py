@@ -1,0 +1,62 @@
+"""Files written whole or not at all."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from refusion_jax.errors import InputError
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` to `path` as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to that takes the name `path` only when all went well; an older one stays until then.
+
+    It lies in the same folder meanwhile, and is flushed to disk before it is renamed. Missing parent folders are made,
+    a link is followed, an older file's permissions stay. Raises InputError with the reason where it cannot be
+    written.
+    """
+    target = Path(os.path.realpath(path))
+    # os.path, unlike Path, answers False where it cannot look; the writing then fails and says why.
+    if os.path.exists(target) and not os.path.isfile(target):
+        kind = "a folder" if os.path.isdir(target) else "not a regular file"
+        raise InputError(f"cannot write {path}: it is {kind}; give a file name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: its folder cannot be made: {reason(error)}") from error
+    # A short name of our own: the target's may already be as long as the file system allows.
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {path}: {reason(error)}") from error
+        raise
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in words that help."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{os.strerror(error.errno).lower()}; choose a place that you may use"
+    return " ".join(str(error.strerror or error).split())
