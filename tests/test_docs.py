@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from refusion_jax.data.datasets import TABLE
+
 PAGES = ("*.md", "docs/*.md", "docs/reference/*.md", "benchmarks/*.md", "refusion_jax/pretrained/*.md")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -64,3 +66,8 @@ def test_every_package_has_its_page_of_reference(repo):
     packages = {folder.parent.name for folder in (repo / "refusion_jax").glob("*/__init__.py")}
     documented = {page.stem for page in (repo / "docs" / "reference").glob("*.md")}
     assert packages <= documented
+
+
+def test_every_data_set_of_the_table_is_in_the_guide(repo):
+    guide = (repo / "docs" / "data.md").read_text(encoding="utf-8")
+    assert not {name for row in TABLE for name in row.name.split(" or ") if name not in guide}
