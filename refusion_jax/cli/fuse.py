@@ -334,7 +334,7 @@ def run(arguments) -> int:
         from refusion_jax.report import FusionReport
 
         names = {"ivif": ("infrared", "visible"), "mif": ("functional or CT", "MRI"), "mfif": ("near", "far")}
-        sources = names.get(model.task, ("source A", "source B")) if not arguments.stack else ("first", "last")
+        sources = names.get(model.task or "", ("source A", "source B")) if not arguments.stack else ("first", "last")
         report = FusionReport(Path(arguments.report), f"Fused pictures: {out.name}", sources=sources)
     failed = fuse_all(
         waiting, len(jobs) == 1, lambda job, notes: fuse_job(job, model, arguments, transform, report, notes)
