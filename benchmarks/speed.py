@@ -49,8 +49,8 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
     import numpy as np
 
     from refusion_jax.fusing.model import Model
-    from refusion_jax.method.steps import init_params
     from refusion_jax.models import build as networks
+    from refusion_jax.models.build import init_params
     from refusion_jax.runtime.compiling import enable_cache, run_once
 
     enable_cache()
@@ -58,7 +58,7 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
     params = jax.device_get(run_once(lambda key: init_params(modules, key), jax.random.key(0)))
     height, width = map(int, size.split("x"))
     a, b = np.random.default_rng(0).random((2, height, width)).astype(np.float32)
-    model = Model({"F": params.f})
+    model = Model(networks.Params(params.f))
     return {f"fuse {size}": median_seconds(lambda: model.network_output(a, b), repeat), "MiB": peak_mib()}
 
 
@@ -71,8 +71,8 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     import numpy as np
 
     from refusion_jax.method import meta
-    from refusion_jax.method.steps import init_params
     from refusion_jax.models import build as networks
+    from refusion_jax.models.build import init_params
     from refusion_jax.runtime.compiling import enable_cache, jit, run_once
     from refusion_jax.training import devices
 
@@ -104,7 +104,7 @@ def measure_start(repeat: int) -> dict[str, float]:
     from refusion_jax.weights.safetensors_file import write_safetensors
 
     rng = np.random.default_rng(0)
-    shapes = networks.expected_shapes(networks.build())["F"]
+    shapes = networks.expected_shapes(networks.build()).f
     import jax
 
     tree = jax.tree.map(lambda s: (rng.standard_normal(s.shape) * 0.1).astype(np.float32), shapes)

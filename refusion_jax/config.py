@@ -17,6 +17,7 @@ import tomli_w
 from refusion_jax.errors import InputError
 from refusion_jax.method.losses import SOBEL_FORMS
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
+from refusion_jax.models.build import OURS, ModelSettings, split_name
 from refusion_jax.tasks import TASK_ALIASES, TASKS
 
 PRESETS = ("paper", "quick", "tuned")
@@ -39,17 +40,6 @@ class DataConfig:
     cache_mib: int = 4096  # decoded luma images kept in memory up to this many MiB
     scenes: int = 96  # number of built-in scenes when dir is ""
     scene_size: int = 256  # their side, pixels
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The size of F, R and P alike, and P's form."""
-
-    width: int = 16  # channels
-    heads: int = 8  # attention heads; must divide width
-    blocks: int = 2  # transformer blocks a stage
-    expansion: int = 2  # feed-forward expansion
-    symmetric: bool = False  # P treats both sources alike: exchanging them exchanges their weights
 
 
 @dataclass(frozen=True)
@@ -135,7 +125,7 @@ class Config:
     preset: str = "paper"
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelSettings = field(default_factory=ModelSettings)
     loss: LossConfig = field(default_factory=LossConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -386,6 +376,8 @@ def check(config: Config) -> None:
     need(not config.data.swap_sources or config.data.batch > 1, "data.batch", "at least 2 with data.swap_sources")
     need(config.train.meta_steps + config.train.fusion_steps > 0, "train.fusion_steps", "positive if meta_steps is 0")
     need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
+    for setting in OURS:
+        split_name(getattr(config.model, setting), setting)
     need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
     need(config.train.precision in PRECISIONS, "train.precision", " or ".join(PRECISIONS))
     need(config.train.recompute in RECOMPUTE, "train.recompute", " or ".join(RECOMPUTE))

@@ -15,6 +15,7 @@ from refusion_jax.method.steps import init_state, make_optimizers
 from refusion_jax.models import build as networks
 from refusion_jax.training import checkpoints
 from refusion_jax.training.records import write_text
+from refusion_jax.weights.trees import by_name
 
 # Processes spend their time on compiling; unoptimised code is compiled in half of it and tests need no speed.
 ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -58,7 +59,7 @@ def picture(seed: int, shape=(20, 24), color: bool = False, mean: float = 128) -
 @functools.cache
 def tiny_shapes() -> dict:
     """{"F", "R", "P"}: the shapes of the tiny networks."""
-    return networks.expected_shapes(networks.build(**SIZE))
+    return by_name(networks.expected_shapes(networks.build(**SIZE)))
 
 
 def tiny_trees(seed: int = 0) -> dict:

@@ -36,11 +36,11 @@ def tiny(seed=0, dtype=np.float32, channels=1):
             return np.asarray(0.25, dtype)
         return (noise / np.sqrt(max(1, np.prod(shape[:-1])))).astype(dtype)
 
-    def tree(net):
-        flat = traverse_util.flatten_dict(shapes[net], sep="/")
+    def tree(shapes):
+        flat = traverse_util.flatten_dict(shapes, sep="/")
         return parameters.unflatten({k: draw(k, x.shape) for k, x in flat.items()})
 
-    return nets, networks.Params(*(tree(name) for name in networks.NAMES))
+    return nets, networks.Params(*map(tree, shapes))
 
 
 def pairs(seed=0, batch=2, size=8, dtype=np.float32):

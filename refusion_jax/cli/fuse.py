@@ -277,7 +277,7 @@ def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> lis
         notes.remark(job.fused, note)
     write_image(job.fused, fused, quality=arguments.quality, metadata=metadata)
     w = v = None
-    if not job.stack and (job.maps or report is not None and "P" in model.params):
+    if not job.stack and (job.maps or report is not None and model.params.p is not None):
         w, v = fusing.write_maps(model, images[0], images[1], job.maps)
     if report is not None:
         facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts
@@ -321,7 +321,7 @@ def run(arguments) -> int:
             return 0
     checkpoint = checkpoint_of(arguments, task)
     model = load_model(checkpoint, task, arguments.max_memory)
-    if arguments.maps and "P" not in model.params:
+    if arguments.maps and model.params.p is None:
         raise InputError(f"--maps needs the loss proposal network P, which {checkpoint} does not have")
     if arguments.stack and model.task not in ("meie", "mfif"):
         raise InputError(

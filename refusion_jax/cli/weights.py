@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
 from refusion_jax.weights.safetensors_file import write_safetensors
-from refusion_jax.weights.trees import by_name, count, from_names
+from refusion_jax.weights.trees import by_name, count
 
 ANY_WEIGHTS = "a run directory, a checkpoint inside one, a .safetensors or .pth file, or a task's name"
 
@@ -36,20 +37,19 @@ def export_weights(arguments) -> int:
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists already; choose another name or delete it first")
     model = load(arguments.checkpoint)
-    params = from_names(model.params)
-    write_safetensors(arguments.out, params, model.info)
-    print(printable(f"wrote {arguments.out} ({', '.join(by_name(params))})"))
+    write_safetensors(arguments.out, model.params, model.info)
+    print(printable(f"wrote {arguments.out} ({', '.join(by_name(model.params))})"))
     return 0
 
 
 def show_weights(arguments) -> int:
     """Prints what is known of the weights, a line each; returns 0."""
     model = load(arguments.checkpoint)
-    counts = {name: count(tree) for name, tree in by_name(from_names(model.params)).items()}
+    counts = {name: count(tree) for name, tree in by_name(model.params).items()}
     lines = {
         "task": model.task or "not known",
         "parameters": ", ".join(f"{name} {number:,}" for name, number in counts.items()),
-        "model": ", ".join(f"{key} {value}" for key, value in model.size.items()),
+        "model": ", ".join(f"{key} {value}" for key, value in asdict(model.settings).items() if value != ""),
         "settings": (", ".join(changed_settings(model.info)) or "the defaults")
         if "loss" in model.info
         else "not known",

@@ -3,9 +3,8 @@
 Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from refusion_jax.imaging.pixels import check_one_size
 from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
 from refusion_jax.models import build as networks
+from refusion_jax.models.build import ModelSettings, Params
 from refusion_jax.runtime.compiling import jit
 from refusion_jax.runtime.memory import available_bytes
 from refusion_jax.weights.pretrained import find_checkpoint
-from refusion_jax.weights.released import read_released
-from refusion_jax.weights.safetensors_file import read_safetensors
+from refusion_jax.weights.reading import read_weights
 from refusion_jax.weights.trees import by_name, check_architecture, flatten
 
 
@@ -56,22 +55,22 @@ PROCESS_BYTES = 600 * 2**20  # of Python, JAX and the compiled passes
 class Model:
     """A trained network, ready to fuse.
 
-    params: {"F": tree} and, where the checkpoint has them, "R" and "P". task: one of ivif, mif, mfif, meie, or None
-    when unknown. info: what is known of the origin (task, model size, loss settings, step).
+    params: those of F and, where the checkpoint has them, of R and P. task: one of ivif, mif, mfif, meie, or None when
+    unknown. info: what is known of the origin (task, model and loss settings, step).
     max_memory: bytes the process may take while fusing, about; None: half of the machine's free memory, 3 GiB at most.
     What is kept between passes (about 150 bytes a pixel) and does not fit goes to a temporary file.
     """
 
-    params: dict[str, Any]
+    params: Params
     task: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     loss: LossSettings = LossSettings()
-    size: dict[str, Any] = field(default_factory=dict)
+    settings: ModelSettings = ModelSettings()
     max_memory: int | None = None
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
-        modules = networks.build(**self.size)
+        modules = networks.build(**asdict(self.settings))
         nets = linen_networks(*modules)
         self._functions["fuse"] = make_fuse(modules[0])
         self._functions["rebuild"] = jit(nets.reconstruct)
@@ -96,7 +95,7 @@ class Model:
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
         taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
         room = max(limit - taken, 0)
-        return self._functions["fuse"](self.params["F"], first, second, room=room, progress=progress)
+        return self._functions["fuse"](self.params.f, first, second, room=room, progress=progress)
 
     def fuse_luma(
         self,
@@ -132,51 +131,46 @@ class Model:
 
     def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
-        if "P" not in self.params:
+        if self.params.p is None:
             raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
         first, second, swapped = self._sources(a, b)
         inputs = (x[None, :, :, None] for x in (first, second))
-        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params["P"], *inputs))
+        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params.p, *inputs))
         if swapped:
             w, v = w[..., ::-1], v[..., ::-1]
         return w, v
 
     def reconstruct(self, fused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R's rebuilt sources, two (H,W) float32 in (0,1), from a raw network output (H,W) in [0,1]."""
-        if "R" not in self.params:
+        if self.params.r is None:
             raise InputError("this checkpoint has no source reconstruction network")
-        rebuilt = self._functions["rebuild"](self.params["R"], jnp.asarray(fused, jnp.float32)[None, :, :, None])
+        rebuilt = self._functions["rebuild"](self.params.r, jnp.asarray(fused, jnp.float32)[None, :, :, None])
         return tuple(np.asarray(x)[0, :, :, 0] for x in rebuilt)
 
 
-def from_trees(trees: dict[str, Any], info: dict[str, Any], origin: str) -> Model:
-    """A Model from parameter trees and the info stored with them; the architecture is checked."""
-    task, size, loss = _stored_settings(info, origin)
-    if "F" not in trees:
-        raise InputError(f"{origin}: expected the parameters of F, got {', '.join(trees) or 'none'}")
-    # Each block has several parameters: without this, a hostile number of blocks would be built one by one.
-    if size["blocks"] > (found := len(flatten(trees["F"]))):
-        raise InputError(f"{origin}: cannot have {size['blocks']} blocks a stage in the {found} parameters of F")
+def from_params(params: Params, info: dict[str, Any], origin: str) -> Model:
+    """A Model of parameters and the info stored with them (weights.reading). InputError where they do not fit."""
+    task, settings, loss = _stored_settings(info, origin)
+    trees = by_name(params)
+    for name, tree in trees.items():
+        # Each block has several parameters: without this, a hostile number of blocks would be built one by one.
+        own, found = getattr(settings, networks.SETTINGS[name]), len(flatten(tree))
+        if not own and settings.blocks > found:
+            raise InputError(
+                f"{origin}: cannot have {settings.blocks} blocks a stage in the {found} parameters of {name}"
+            )
     try:
-        expected = _expected_shapes(**size, channels=networks.gradient_channels(loss.sobel_form, loss.proposal_form))
-    except (TypeError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{origin}: cannot build networks of the stored size {size}: {reason}") from None
-    for name in trees:
-        if name not in expected:
-            raise InputError(f"{origin}: unknown network {name!r}; expected F, R and P")
-        check_architecture(expected[name], flatten(trees[name]), f"{origin}, network {name}")
-    return Model(trees, task, info, loss, size)
+        channels = networks.gradient_channels(loss.sobel_form, loss.proposal_form)
+        expected = by_name(networks.shapes_of(settings, channels, tuple(trees)))
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
+    for name, tree in trees.items():
+        check_architecture(expected[name], flatten(tree), f"{origin}, network {name}")
+    return Model(params, task, info, loss, settings)
 
 
-@functools.lru_cache(maxsize=4)
-def _expected_shapes(channels: int, **size: int | bool) -> dict[str, Any]:
-    """networks.expected_shapes of a size. Tracing the networks takes longer than reading their parameters."""
-    return networks.expected_shapes(networks.build(**size), channels)
-
-
-def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dict[str, Any], LossSettings]:
-    """(task, model size, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
+def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, ModelSettings, LossSettings]:
+    """(task, model settings, loss settings) of a checkpoint's info, the defaults for what it does not tell."""
     task = info.get("task")
     if task is not None and task not in TASKS:
         raise InputError(f"{origin}: cannot be used: its task must be one of {', '.join(TASKS)}, got {task!r}")
@@ -191,8 +185,7 @@ def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, dic
         check(stored)
     except InputError as error:
         raise InputError(f"{origin}: cannot be used: {error}") from None
-    settings = to_dict(stored)
-    return task, settings["model"], LossSettings(**settings["loss"])
+    return task, stored.model, LossSettings(**to_dict(stored)["loss"])
 
 
 def load(checkpoint: str | Path) -> Model:
@@ -200,32 +193,4 @@ def load(checkpoint: str | Path) -> Model:
     checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone). Raises InputError
     when it is none of these or of another architecture."""
     path = find_checkpoint(checkpoint)
-    if path.is_dir():
-        from refusion_jax.weights import orbax_folder  # Orbax takes over a second to import; files do not need it
-
-        folder = path if orbax_folder.is_checkpoint(path) else orbax_folder.newest(path)
-        if folder is None:
-            raise InputError(
-                f"{path}: expected a run directory with checkpoints/, or one checkpoint inside it; "
-                "there is no complete checkpoint here"
-            )
-        params, info = orbax_folder.read_params(folder)
-        trees = dict(zip(networks.NAMES, params, strict=True))
-        try:
-            kept = {key: info["config"][key] for key in ("task", "preset", "model", "loss")} | {"step": info["step"]}
-        except (KeyError, TypeError):
-            raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None
-        return from_trees(trees, kept, str(folder))
-    if not path.exists():
-        raise InputError(
-            f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file, or a task's name "
-            f"({', '.join(TASKS)}) for the weights that come with the package"
-        )
-    if path.suffix == ".safetensors":
-        params, info = read_safetensors(path)
-        return from_trees(by_name(params), info, str(path))
-    if path.suffix == ".pth":
-        params, info = read_released(path)
-        return from_trees(by_name(params), info, str(path))
-    kind = path.suffix or "plain"
-    raise InputError(f"{path}: expected a run directory, a .safetensors or a .pth file, got a {kind} file")
+    return from_params(*read_weights(path), str(path))

@@ -77,19 +77,6 @@ def init_state(params: Params, optimizers: Optimizers) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, states)
 
 
-def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
-    """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
-    fusion, reconstruction, proposal = modules
-    x = jnp.zeros((1, 8, 8, 1))
-    gradient = jnp.zeros((1, 8, 8, gradient_channels))
-    keys = [jax.random.fold_in(key, i) for i in range(3)]  # F, R, P
-    return Params(
-        fusion.init(keys[0], x, x)["params"],
-        reconstruction.init(keys[1], x)["params"],
-        proposal.init(keys[2], x, x, gradient, gradient)["params"],
-    )
-
-
 def _descend(optimizer, gradient, opt_state, params, rate):
     direction, opt_state = optimizer.update(gradient, opt_state, params)
     return jax.tree.map(lambda p, d: p - rate * d, params, direction), opt_state

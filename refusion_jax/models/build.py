@@ -1,17 +1,32 @@
-"""The three networks together: their settings, their parameters as one `Params`, and how they are built."""
+"""The three networks together: their settings, their parameters as one `Params`, and how they are built.
 
+Each network may be a class of one's own, named in the settings as "package.module:Class": a Flax Linen module that is
+called as ours is (`Networks`), keeps all it learns in parameters, and has a default for each of its fields other than
+the size (`build`).
+"""
+
+import dataclasses
+import functools
+import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
+from refusion_jax.errors import InputError
 from refusion_jax.models.fusion import FusionNet
 from refusion_jax.models.proposal import ProposalNet
 from refusion_jax.models.reconstruction import ReconstructionNet
 
 NAMES = ("F", "R", "P")
+SIZE = ("width", "heads", "blocks", "expansion", "symmetric")  # what a class is constructed with, if it declares it
+OURS = {"fusion": FusionNet, "reconstruction": ReconstructionNet, "proposal": ProposalNet}
+SETTINGS = dict(zip(NAMES, OURS, strict=True))  # the setting that names the class of F, R and P
 
 
 class Params(NamedTuple):
@@ -32,32 +47,123 @@ class Networks(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The size of F, R and P alike, and P's form."""
+    """The size of F, R and P alike, P's form, and their classes where they are not ours."""
 
     width: int = 16  # channels
     heads: int = 8  # attention heads; must divide width
     blocks: int = 2  # transformer blocks a stage
     expansion: int = 2  # feed-forward expansion
     symmetric: bool = False  # P treats both sources alike: exchanging them exchanges their weights
+    fusion: str = ""  # F's class, package.module:Class of a Flax module; "" = ours
+    reconstruction: str = ""  # R's class
+    proposal: str = ""  # P's class
 
 
-def build(width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2, symmetric: bool = False):
-    """The modules (F, R, P) at one size; symmetric is P's alone (models/proposal.py)."""
-    size = {"width": width, "heads": heads, "blocks": blocks, "expansion": expansion}
-    return FusionNet(**size), ReconstructionNet(**size), ProposalNet(**size, symmetric=symmetric)
+def build(**settings) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The modules (F, R, P) by the fields of ModelSettings.
+
+    A class is given those of width, heads, blocks, expansion and symmetric that it declares as fields, and no other
+    arguments. Raises InputError where one cannot be imported or constructed.
+    """
+    chosen = ModelSettings(**settings)
+    return tuple(_construct(chosen, setting) for setting in OURS)
 
 
-def expected_shapes(modules, gradient_channels: int = 1) -> dict[str, Any]:
-    """{"F", "R", "P"} -> the tree of jax.ShapeDtypeStruct its module expects. Nothing is computed."""
-    fusion, reconstruction, proposal = modules
-    x = jnp.zeros((1, 8, 8, 1))
-    gradient = jnp.zeros((1, 8, 8, gradient_channels))
-    key = jax.random.key(0)
-    return {
-        "F": jax.eval_shape(fusion.init, key, x, x)["params"],
-        "R": jax.eval_shape(reconstruction.init, key, x)["params"],
-        "P": jax.eval_shape(proposal.init, key, x, x, gradient, gradient)["params"],
-    }
+def _construct(settings: ModelSettings, setting: str) -> nn.Module:
+    """The module of one network, "fusion", "reconstruction" or "proposal"."""
+    name = getattr(settings, setting)
+    found = import_class(name, setting) if name else OURS[setting]
+    declared = {field.name for field in dataclasses.fields(found)}
+    try:
+        return found(**{field: getattr(settings, field) for field in SIZE if field in declared})
+    except TypeError as error:
+        reason = f"{_line(error)}; fields other than {', '.join(SIZE)} need defaults"
+        raise InputError(f"model.{setting}: cannot construct {name}: {reason}") from None
+
+
+def split_name(name: str, setting: str) -> tuple[str, str]:
+    """("package.module", "Class") of a class's name; two empty texts of an empty one. InputError for anything else."""
+    module, colon, found = name.partition(":")
+    if name and not (colon and found.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise InputError(f"model.{setting} must be package.module:Class or empty, got {name!r}")
+    return module, found
+
+
+def import_class(name: str, setting: str) -> type[nn.Module]:
+    """The Linen module class called "package.module:Class". Modules in the current folder are found as well."""
+    module_name, class_name = split_name(name, setting)
+    path, sys.path = sys.path, [*sys.path, os.getcwd()]
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the module does when it is imported
+        raise InputError(f"model.{setting}: cannot import {module_name!r}: {_line(error)}") from None
+    finally:
+        sys.path = path
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise InputError(f"model.{setting}: {module_name} has no class {class_name!r}")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"model.{setting}: {name} must be a class derived from flax.linen.Module")
+    return found
+
+
+def _line(error: Exception) -> str:
+    """An error as one short line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
+    """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
+    inputs = [jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), x) for x in _inputs(gradient_channels)]
+    keys = [jax.random.fold_in(key, i) for i in range(len(NAMES))]
+    parts = zip(modules, keys, inputs, strict=True)
+    return Params(*(module.init(key, *images)["params"] for module, key, images in parts))
+
+
+def expected_shapes(modules, gradient_channels: int = 1, networks=NAMES) -> Params:
+    """The trees of jax.ShapeDtypeStruct that the modules (F, R, P) expect; None for those not in `networks`.
+
+    Nothing is computed. Raises InputError where a module cannot be called, gives other shapes than it should, or has no
+    parameters or state besides them.
+    """
+    parts = zip(NAMES, modules, _inputs(gradient_channels), strict=True)
+    return Params(*(_checked_shapes(*part) if part[0] in networks else None for part in parts))
+
+
+def _inputs(gradient_channels: int) -> tuple[tuple[jax.ShapeDtypeStruct, ...], ...]:
+    """What F, R and P are called with; sides that networks which halve their maps divide without a rest."""
+    image = jax.ShapeDtypeStruct((1, 16, 32, 1), jnp.float32)
+    gradient = jax.ShapeDtypeStruct((1, 16, 32, gradient_channels), jnp.float32)
+    return (image, image), (image,), (image, image, gradient, gradient)
+
+
+def _checked_shapes(name: str, module: nn.Module, images) -> Any:
+    """The shapes of one network's parameters, after a look at what it gives."""
+    origin = f"model.{SETTINGS[name]} {type(module).__name__}"
+    shape = images[0].shape[:3]
+    wanted = {"F": (*shape, 1), "R": ((*shape, 1),) * 2, "P": ((*shape, 2),) * 2}[name]
+    try:
+        found, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), *images)
+    except Exception as error:  # whatever a module does
+        raise InputError(f"cannot build {name} ({origin}): {_line(error)}") from None
+    given = tuple(x.shape for x in found) if isinstance(found, tuple | list) else getattr(found, "shape", found)
+    if given != wanted:
+        raise InputError(f"{origin} must give {name}'s {wanted} for images of shape {images[0].shape}, got {given}")
+    if set(variables) != {"params"}:
+        raise InputError(f"{origin} must have parameters and no other state, got {', '.join(variables) or 'nothing'}")
+    return variables["params"]
+
+
+def check_own(settings: ModelSettings, gradient_channels: int) -> None:
+    """InputError where a class of one's own cannot be used, see `build` and `expected_shapes`; ours are not checked."""
+    own = tuple(name for name, setting in SETTINGS.items() if getattr(settings, setting))
+    shapes_of(settings, gradient_channels, own)
+
+
+@functools.lru_cache(maxsize=8)
+def shapes_of(settings: ModelSettings, gradient_channels: int, networks: tuple[str, ...] = NAMES) -> Params:
+    """expected_shapes by settings, remembered: tracing a network takes longer than reading its parameters."""
+    return expected_shapes(build(**dataclasses.asdict(settings)), gradient_channels, networks)
 
 
 def gradient_channels(sobel_form: str, proposal_form: str = "") -> int:

@@ -18,9 +18,10 @@ from refusion_jax.errors import InputError
 from refusion_jax.evaluation import validation_scores
 from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
-from refusion_jax.method.steps import Rates, TrainState, init_params, init_state, make_optimizers, make_steps, several
+from refusion_jax.method.steps import Rates, TrainState, init_state, make_optimizers, make_steps, several
 from refusion_jax.metrics import PROTOCOLS, TASK_METRICS
 from refusion_jax.models import build as networks
+from refusion_jax.models.build import init_params
 from refusion_jax.runtime.compiling import jit, run_once
 from refusion_jax.training import checkpoints, devices, processes
 from refusion_jax.training import previews as plots

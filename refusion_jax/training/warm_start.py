@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from refusion_jax.config import Config, to_dict
+from refusion_jax.config import Config
 from refusion_jax.fusing.model import load
 from refusion_jax.method.steps import TrainState
 from refusion_jax.models import build as networks
@@ -13,18 +13,20 @@ from refusion_jax.weights.trees import check_architecture, flatten
 def initial_params(config: Config) -> networks.Params:
     """The parameters of `train.init`, None for what it lacks (released weights: F alone) and where nothing is named.
 
-    Raises InputError when it is no checkpoint, or one of another architecture than the configuration's.
+    Raises InputError when it is no checkpoint, or one of another architecture than the configuration's, and where a
+    network of one's own (model.fusion and so on) cannot be used.
     """
+    channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
+    networks.check_own(config.model, channels)
     if not config.train.init:
         return networks.Params(None)
-    trees = load(config.train.init).params
-    channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
-    expected = networks.expected_shapes(networks.build(**to_dict(config)["model"]), channels)
-    for name, tree in trees.items():
-        alike = "model.*, loss.sobel_form and loss.proposal_form must be as there"
-        origin = f"train.init {config.train.init}, network {name} ({alike})"
-        check_architecture(expected[name], flatten(tree), origin)
-    return networks.Params(*(trees.get(name) for name in networks.NAMES))
+    given = load(config.train.init).params
+    expected = networks.shapes_of(config.model, channels)
+    for name, shapes, tree in zip(networks.NAMES, expected, given, strict=True):
+        if tree is not None:
+            alike = "model.*, loss.sobel_form and loss.proposal_form must be as there"
+            check_architecture(shapes, flatten(tree), f"train.init {config.train.init}, network {name} ({alike})")
+    return given
 
 
 def started_from(state: TrainState, given: networks.Params) -> TrainState:

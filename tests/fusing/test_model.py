@@ -12,6 +12,7 @@ from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma
 from refusion_jax.imaging.files import read_image
 from refusion_jax.imaging.ranges import RANGES, to_range
+from refusion_jax.weights.trees import from_names
 
 TASKS = ("IVIF", "MIF", "MFIF", "MEIF")
 PAIRS = (
@@ -77,7 +78,7 @@ def test_released_multi_exposure_pairs_in_any_order(released):
 def tiny(task, nets="FRP"):
     """A model of the tiny size; those of two tasks differ in nothing but the task."""
     trees = tiny_trees()
-    return inference.from_trees({n: trees[n] for n in nets}, tiny_info("meie") | {"task": task}, "test")
+    return inference.from_params(from_names({n: trees[n] for n in nets}), tiny_info("meie") | {"task": task}, "test")
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from refusion_jax.imaging.blending import Blend
 from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma
 from refusion_jax.imaging.files import read_image
 from refusion_jax.scenes import exposure, sensor
+from refusion_jax.weights.trees import from_names
 
 
 @pytest.fixture(scope="module")
 def model():
-    return inference.from_trees(tiny_trees(), tiny_info(), "tiny")
+    return inference.from_params(from_names(tiny_trees()), tiny_info(), "tiny")
 
 
 def bracket(color=True, n=4):
@@ -107,7 +108,7 @@ def test_stacks_that_cannot_be_fused(model):
     ):
         with pytest.raises(InputError, match=words):
             fuse_stack(model, frames)
-    other = inference.from_trees(tiny_trees(), tiny_info("ivif"), "tiny")
+    other = inference.from_params(from_names(tiny_trees()), tiny_info("ivif"), "tiny")
     with pytest.raises(InputError, match="stacks are for the tasks meie and mfif, got ivif"):
         fuse_stack(other, [a, b])
     assert distinct([a, b, a, b[:, :, 0], b]) == [0, 1, 3]

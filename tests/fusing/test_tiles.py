@@ -15,9 +15,10 @@ from stand_in import Fuse
 from tiny import SIZE, tiny
 
 from refusion_jax.fusing import tile_store, tiles
-from refusion_jax.fusing.model import from_trees
+from refusion_jax.fusing.model import from_params
 from refusion_jax.fusing.tiles import fuse_tiled, make_fuse, make_passes, tiles_of
 from refusion_jax.models.blocks import Conv3x3, PointwiseDepthwise
+from refusion_jax.models.build import Params
 from refusion_jax.models.fusion import FusionNet
 from refusion_jax.models.layer_list import LayerList, fuse_whole
 
@@ -161,7 +162,7 @@ def test_progress_counts_every_tile_of_every_pass(passes, params):
 
 
 def test_max_memory_decides_how_much_is_kept_in_memory():
-    model = from_trees({"F": tiny_trees()["F"]}, {"model": SIZE}, "test")
+    model = from_params(Params(tiny_trees()["F"]), {"model": SIZE}, "test")
     image = np.zeros((600, 800), np.uint8)
     for limit, low, high in ((2**40, 2**39, 2**40), (2**30, 0, 2**29), (2**20, 0, 0)):
         limited, kept = dataclasses.replace(model, max_memory=limit), []
@@ -179,8 +180,9 @@ import numpy as np
 sys.path.insert(0, "tests")
 from scripts import tiny_trees
 from tiny import SIZE
-from refusion_jax.fusing.model import from_trees
-model = from_trees({"F": tiny_trees()["F"]}, {"model": SIZE}, "test")
+from refusion_jax.fusing.model import from_params
+from refusion_jax.models.build import Params
+model = from_params(Params(tiny_trees()["F"]), {"model": SIZE}, "test")
 model = dataclasses.replace(model, max_memory=int(sys.argv[1]))
 x = np.random.default_rng(0).integers(0, 255, (2400, 2400, 3), dtype=np.uint8)
 total = model.fuse(x, x[::-1]).sum()

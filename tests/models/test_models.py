@@ -8,9 +8,9 @@ import pytest
 
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.files import read_image
-from refusion_jax.method.steps import init_params
 from refusion_jax.models import build as networks
 from refusion_jax.models.blocks import attention_matrix, attention_sums, inverse_norm
+from refusion_jax.models.build import init_params
 from refusion_jax.runtime.compiling import run_once
 from refusion_jax.weights import trees as parameters
 
@@ -45,7 +45,7 @@ def test_f_agrees_with_the_released_network_on_random_input(reference, task):
     stored = np.load(reference / f"official_outputs/random_{task}.npz")
     for i in range(3):  # sizes 96x80 (batch 2), 67x91, 8x200
         x = stored[f"x{i}"].transpose(0, 2, 3, 1)
-        ours = networks.build()[0].apply({"params": model.params["F"]}, x[..., :1], x[..., 1:])
+        ours = networks.build()[0].apply({"params": model.params.f}, x[..., :1], x[..., 1:])
         np.testing.assert_allclose(ours, stored[f"y{i}"].transpose(0, 2, 3, 1), rtol=0, atol=2e-5)
 
 

@@ -21,10 +21,11 @@ from jax.sharding import PartitionSpec as P
 jax.config.update("jax_num_cpu_devices", 8)
 from refusion_jax.method import meta
 from refusion_jax.models import build as networks
+from refusion_jax.models.build import init_params
 from refusion_jax.models.operators.depthwise import SMALL, depthwise3x3
 from refusion_jax.models.operators.frames import grid_of, to_frame
 from refusion_jax.training import devices
-from refusion_jax.method.steps import Rates, init_params, init_state, make_optimizers, make_steps, several
+from refusion_jax.method.steps import Rates, init_state, make_optimizers, make_steps, several
 from stand_in import build
 from tiny import batch_of, pairs, tiny
 

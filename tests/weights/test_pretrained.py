@@ -1,5 +1,7 @@
 """The weights that come with the package: found by a task's name, complete, and as good as they were."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scripts import tiny_info, tiny_trees
@@ -36,9 +38,9 @@ def scenes(task):
 def test_scores_on_the_built_in_scenes(task):
     """As measured, and better than the mean of both sources, the fusion that needs no network."""
     model = inference.load(task)
-    assert model.task == task and set(model.params) == {"F", "R", "P"}
+    assert model.task == task and None not in model.params
     tuned = config.to_dict(config.resolve(task, "tuned"))
-    assert (model.size, model.loss._asdict()) == (tuned["model"], tuned["loss"])
+    assert (asdict(model.settings), model.loss._asdict()) == (tuned["model"], tuned["loss"])
     pairs = scenes(task)
     ours = validation_scores(lambda a, b: model.fuse_luma(a, b, "minmax"), pairs, TASK_METRICS[task])
     assert ours == pytest.approx(SCORES[task], rel=0.01)
@@ -69,7 +71,7 @@ def test_what_a_name_stands_for(tmp_path, monkeypatch):
     for name in ("meie", "MEIF", "meif"):
         model = inference.load(name)
         np.testing.assert_array_equal(
-            model.params["F"]["project_in_1"]["kernel"], tiny_trees(1)["F"]["project_in_1"]["kernel"]
+            model.params.f["project_in_1"]["kernel"], tiny_trees(1)["F"]["project_in_1"]["kernel"]
         )
     method = checkpoint_method("x", "meie")
     assert method.checkpoint == str(tmp_path / "pretrained" / "meie.safetensors")

@@ -31,7 +31,7 @@ def refused(path, *words):
 
 
 def same(x, y):
-    x, y = parameters.flatten(x), parameters.flatten(y)
+    x, y = (parameters.flatten(by_name(t) if isinstance(t, networks.Params) else t) for t in (x, y))
     return x.keys() == y.keys() and all(x[k].tobytes() == y[k].tobytes() for k in x)
 
 
@@ -52,7 +52,7 @@ def test_three_trees_and_info_there_and_back(tmp_path, trees):
     path = tmp_path / "tiny weights.v2 é.safetensors"
     write_safetensors(path, from_names(trees), tiny_info())
     found, info = read_safetensors(path)
-    assert info == tiny_info() and same(by_name(found), trees)
+    assert info == tiny_info() and same(found, trees)
     before = path.read_bytes()
     for _ in range(8):
         write_safetensors(path, from_names(trees), tiny_info())
@@ -78,7 +78,7 @@ def test_any_floating_point_type_becomes_float32(tmp_path, trees):
         cast = {k: x.astype(dtype) for k, x in flat_of(trees).items()}
         found, _ = read_safetensors(written(tmp_path / "x.safetensors", cast, tiny_info()))
         rounded = jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), trees)  # noqa: B023
-        assert same(by_name(found), rounded)
+        assert same(found, rounded)
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 100, 0.5, -1])
@@ -174,14 +174,14 @@ def test_another_architecture_lists_what_differs(tmp_path, trees):
 
 def test_the_released_names_are_one_to_one_with_the_parameters_of_f():
     names = released._released_names()
-    expected = networks.expected_shapes(networks.build())["F"]
+    expected = networks.expected_shapes(networks.build()).f
     assert sorted(names.values()) == sorted(parameters.flatten(jax.tree.map(lambda x: np.zeros(x.shape), expected)))
     assert parameters.count(expected) == 59856
 
 
 def state_dict():
     """A state dict of the released layout: every tensor filled with distinct numbers."""
-    expected = networks.expected_shapes(networks.build())["F"]
+    expected = networks.expected_shapes(networks.build()).f
     shapes = {k: x.shape for k, x in parameters.flatten(jax.tree.map(lambda x: np.zeros(x.shape), expected)).items()}
     state = {}
     for i, (theirs, ours) in enumerate(released._released_names().items()):
@@ -205,7 +205,7 @@ def test_kernels_are_turned_to_our_layout():
     pointwise = state["encoder1.0.attn.qkv.weight"]
     assert tree["encoder1/0/self_attention/qkv/pointwise"][3, 7] == pointwise[7, 3, 0, 0]
     assert np.array_equal(tree["fusion/attention2/temperature"], state["FM.temperature2"].ravel())
-    inference.from_trees({"F": released.from_released(state)}, {}, "test")
+    inference.from_params(networks.Params(released.from_released(state)), {}, "test")
 
 
 def test_a_state_dict_of_another_network():
@@ -214,10 +214,10 @@ def test_a_state_dict_of_another_network():
         released.from_released({"foo" if k == "project_in_1.weight" else k: x for k, x in state.items()}, "x")
     wide = {k: np.concatenate([x, x]) if x.ndim == 4 else x for k, x in state.items()}
     with pytest.raises(InputError, match="another architecture .*mis-shaped .* instead of"):
-        inference.from_trees({"F": released.from_released(wide)}, {}, "x")
+        inference.from_params(networks.Params(released.from_released(wide)), {}, "x")
     state["project_in_1.weight"][0, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="must be finite, but project_in_1/kernel"):
-        inference.from_trees({"F": released.from_released(state)}, {}, "x")
+        inference.from_params(networks.Params(released.from_released(state)), {}, "x")
 
 
 def test_tensors_under_two_names():
@@ -373,4 +373,4 @@ def test_exported_released_weights(tmp_path, reference, capsys):
     assert main(["export", str(path), str(tmp_path / "x.safetensors")]) == 0
     model = inference.load(tmp_path / "x.safetensors")
     assert model.task == "meie" and same(model.params, inference.load(path).params)
-    assert parameters.count(model.params["F"]) == 59856
+    assert parameters.count(model.params.f) == 59856
