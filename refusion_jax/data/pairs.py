@@ -98,21 +98,15 @@ class Discovery:
         if self.errors:
             more = f" (and {len(self.errors) - 1} more; the command data lists all)"
             raise InputError(self.errors[0] + (more if len(self.errors) > 1 else ""))
-        require_partners(self.unpaired)
+        if self.unpaired:
+            listed = ", ".join(f"{one.path} ({one.missing})" for one in self.unpaired[:3])
+            more = f" and {len(self.unpaired) - 3} more" if len(self.unpaired) > 3 else ""
+            raise InputError(
+                f"{len(self.unpaired)} unpaired: {listed}{more}; add the missing file or take this one away"
+            )
         if not self.pairs:
             raise InputError(f"{self.source}: no image pairs found; looked for {FORMS}")
         return self
-
-
-def require_partners(unpaired: Sequence[Unpaired]) -> None:
-    """InputError if any file has no partner: how many, and the first of them."""
-    what_to_do = "add the missing file or take this one away"
-    if len(unpaired) == 1 and unpaired[0].missing.startswith("there is"):
-        raise InputError(f"{unpaired[0].path} is unpaired: {unpaired[0].missing}; {what_to_do}")
-    if unpaired:
-        listed = ", ".join(f"{one.path} ({one.missing})" for one in unpaired[:3])
-        more = f" and {len(unpaired) - 3} more" if len(unpaired) > 3 else ""
-        raise InputError(f"{len(unpaired)} unpaired: {listed}{more}; {what_to_do}")
 
 
 def natural_key(text: str) -> tuple:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from refusion_jax.data.folders import (
     same_stem,
     stem_of,
 )
-from refusion_jax.data.pairs import Discovery, Group, Pair, Unpaired, in_natural_order, require_partners
+from refusion_jax.data.pairs import Discovery, Group, Pair, Unpaired, in_natural_order
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import TASKS
 
@@ -56,21 +57,17 @@ def find_pairs(
 ) -> list[Pair]:
     """All pairs below a folder or in a manifest, in natural order of their names (img2 before img10).
 
-    Hidden files and other files than images are passed over. Forms, tried at every level from the top:
-      1. Files: NAME_ir and NAME_vi (and the like), NAME_A and NAME_B, NAME_1 and NAME_2 in the folder itself. A folder
-         with one such pair is a scene and gives the pair its name; what else lies in it is passed over. For meie,
-         NAME_1, NAME_2, NAME_3, ... of one scene are a bracket.
-      2. Two folders with equal stems, in any mix of formats and of case, whose names are in the table
-         (`datasets.TABLE`). Other folders beside them are passed over.
-      3. Folders of exposures 1.JPG, 2.JPG, ... (SICE; others of that form with task meie): brackets. The darkest and
-         the brightest by mean luma are the pair, or the two that `exposures` counts (from 1; -1 is the last).
-      4. Two folders with equal stems of any names, besides labels and masks: a known word in one of them gives the
-         order, else the alphabet.
+    Hidden files and other files than images are passed over. Forms (`datasets.TABLE`), tried at every level, top first:
+      1. Files such as NAME_A and NAME_B. A folder with one such pair is a scene and gives the pair its name; what else
+         lies in it is passed over. For meie, NAME_1, NAME_2, NAME_3, ... of one scene are a bracket.
+      2. Two folders of known names with equal stems, in any mix of formats and of case.
+      3. Folders of exposures 1.JPG, 2.JPG, ... (SICE; others with task meie): brackets. The darkest and the brightest
+         by mean luma are the pair, or the two that `exposures` counts (from 1; -1 is the last).
+      4. Two folders of any names with equal stems: a known word in one of them gives the order, else the alphabet.
       5. None of these: the folders below are searched in the same way, `input` alone if there is one.
     Names are paths relative to the folder that all pairs have in common ("CT-MRI/train/16003"; "flower").
     Pairs below train, val or test (above the sources or in them) have it as their `split`.
-    `task` (ivif, mif, mfif, meie) is needed only where folders of two tasks lie side by side, and for brackets: its
-    names are looked for first.
+    `task` (ivif, mif, mfif, meie) is needed only where folders of two tasks lie side by side, and for brackets.
 
     Raises InputError if the folder is missing, holds no pair, or holds a file without partner; for a manifest, see
     `manifest.read`.
@@ -103,11 +100,9 @@ def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
 
     Raises InputError unless both are files.
     """
-    a, b = Path(a), Path(b)
+    a, b = _existing(a), _existing(b)
     for path in (a, b):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file")
-        if os.path.isdir(path):
+        if path.is_dir():
             raise InputError(f"{path}: expected an image file, got a folder")
     return Pair(common_stem(a.stem, b.stem), a, b)
 
@@ -118,20 +113,21 @@ def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pai
     `a` is source 1. Raises InputError for a file with a folder, for what is missing, and for a file without
     partner.
     """
-    a, b = Path(a), Path(b)
-    for path in (a, b):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file or folder")
+    a, b = _existing(a), _existing(b)
     if a.is_dir() != b.is_dir():
         directory, file = (a, b) if a.is_dir() else (b, a)
         raise InputError(f"expected two files or two folders, got the folder {directory} and the file {file}")
     if not a.is_dir():
         return [pair_from_files(a, b)]
     matched = match_folders(Tree(), a, b)
-    if matched.errors:
-        raise InputError(matched.errors[0])
-    require_partners(matched.unpaired)
-    return list(in_natural_order([Pair("/".join(one.parts), one.a, one.b) for one in matched.found]))
+    pairs = in_natural_order([Pair("/".join(one.parts), one.a, one.b) for one in matched.found])
+    return list(Discovery(a, pairs, unpaired=tuple(matched.unpaired), errors=tuple(matched.errors)).require().pairs)
+
+
+def _existing(path: str | os.PathLike) -> Path:
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file or folder")
+    return Path(path)
 
 
 def common_stem(a: str, b: str) -> str:
@@ -435,16 +431,12 @@ def _common_folders(names: Sequence[tuple[str, ...]]) -> int:
 def _four_channels(tree: Tree) -> list[str]:
     """One line if pictures that make no pairs have four channels: MFNet and its kin keep the thermal picture there."""
     for listing in tree.listings.values():
-        if listing.images and not datasets.is_aside(listing.name):
-            file = listing.folder / listing.images[0]
-            try:
-                with Image.open(file) as image:
-                    channels = len(image.getbands())
-            except Exception:  # noqa: BLE001 - whatever is wrong with it, it is no such picture
-                continue
-            if channels == 4:
-                return [
-                    f"{file}: has four channels, and no pairs were found; expected two files for each pair: if the"
-                    " fourth is the thermal picture (as in MFNet), save it as ir/NAME and the first three as vi/NAME"
-                ]
+        for name in listing.images[:1]:
+            file = listing.folder / name
+            with suppress(Exception), Image.open(file) as image:  # whatever is wrong with it, it is no such picture
+                if len(image.getbands()) == 4:
+                    return [
+                        f"{file}: has four channels, and no pairs were found; expected two files for each pair: if"
+                        " the fourth is the thermal picture (as in MFNet), save it as ir/NAME and the others as vi/NAME"
+                    ]
     return []

@@ -94,6 +94,12 @@ def test_a_data_set_is_known_by_its_name_in_the_path(tmp_path, name):
     }
 
 
+def test_the_guide_lists_every_data_set(repo):
+    guide = (repo / "docs" / "data.md").read_text()
+    names = {name for row in TABLE for name in row.name.split(" or ") if name}
+    assert names and not [name for name in sorted(names) if name not in guide]
+
+
 def test_names_are_compared_without_case_and_separators():
     assert datasets.normalise("Crop-LR visible") == datasets.normalise("crop_lr_VISIBLE") == "croplrvisible"
     assert datasets.role("Visible_gray") == ("ivif", 2) and datasets.role("CT-MRI") is None
