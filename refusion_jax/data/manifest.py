@@ -30,6 +30,7 @@ from refusion_jax.tasks import TASKS, task_name
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
 _TITLE = "refusion_jax pairs"
 _VERSION = 1
+LONGEST_PATH = 1000
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _name_problem(name: str) -> str | None:
     """What forbids a name: results are written under it, so it must not lead out of their folder."""
     if not name or name != name.strip():
         return "it is empty or begins or ends with a blank"
-    if not name.isprintable() or "\\" in name:
-        return "it has a backslash or a control character, or is not UTF-8"
+    if not name.isprintable() or "\\" in name or len(name) > LONGEST_PATH:
+        return "it has a backslash or a control character, is not UTF-8 or is very long"
     if name.startswith("/") or re.match("[A-Za-z]:", name) or {"", ".", ".."} & set(name.split("/")):
         return "it would lead out of the folder of the results"
     return None
@@ -162,8 +163,8 @@ def read(path: Path, task: str | None = None, root: Path | None = None) -> Manif
     total = list_hash(own_task, content)
     if "sha256" in head and not problems and head["sha256"].lower() != total:
         problems.append(
-            f"{path}: was changed after it was written: its rows have the hash {total}, it says {head['sha256']};"
-            " take the original, or delete its line '# sha256' to use it as it is"
+            f"{path}: was changed after it was written: its rows have the hash {total}, it says"
+            f" {_shown(head['sha256'])}; take the original, or delete its line '# sha256' to use it as it is"
         )
     problems += _missing_files(path, root, pairs)
     if not pairs and not problems:
@@ -217,30 +218,37 @@ def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Rows
         raise InputError(f"{path} line {start + reader.line_num}: not CSV: {error}") from None
     columns = [column.lower() for column in rows[0][1]] if rows else []
     if not set(columns) >= set(COLUMNS[:3]):
-        got = ", ".join(columns[:6]) or "nothing"
+        got = _shown(", ".join(columns))[1:-1] or "nothing"
         raise InputError(f"{path}: expected columns name, a, b (and others), separated by commas; got {got}")
     if len(set(columns)) < len(columns):
-        raise InputError(f"{path}: two columns have one name; expected each of {', '.join(columns)} once")
+        raise InputError(f"{path}: two columns have one name; expected each of {_shown(', '.join(columns))} once")
     return head, columns, [(line, row) for line, row in rows[1:] if any(row)]
+
+
+def _shown(text: str) -> str:
+    """The beginning of what a manifest says, in quotes and on one line."""
+    return repr(text[:80])
 
 
 def _task_in(head: dict[str, str], path: Path) -> str | None:
     try:
         return task_name(head["task"]) if head.get("task") else None
     except InputError:
-        raise InputError(f"{path}: names the task '{head['task']}'; expected one of {', '.join(TASKS)}") from None
+        raise InputError(f"{path}: names the task {_shown(head['task'])}; expected one of {', '.join(TASKS)}") from None
 
 
 def _path_in(text: str, where: str) -> Path:
-    """A path of a manifest on this machine: backslashes count as /. InputError for a drive letter elsewhere."""
+    """A path of a manifest on this machine: backslashes count as /. InputError for what cannot be one."""
     text = text.replace("\\", "/")
     if os.name != "nt" and (re.match("[A-Za-z]:", text) or text.startswith("//")):
         raise InputError(
-            f"{where}: '{text}' is a path of a Windows machine; make it relative, or give the folder of the files"
+            f"{where}: {_shown(text)} is a path of a Windows machine; make it relative, or give the folder of the files"
             " to the command data MANIFEST --root DIR --manifest NEW.csv"
         )
-    if "\0" in text:
-        raise InputError(f"{where}: has a NUL character; expected a path")
+    if not text.isprintable() or len(text) > LONGEST_PATH:
+        raise InputError(
+            f"{where}: expected a path of printable characters, {LONGEST_PATH} at most, got {_shown(text)}"
+        )
     return Path(PurePosixPath(text))
 
 
@@ -276,18 +284,18 @@ def _pair_in(fields: dict[str, str], root: Path, where: str) -> tuple[Pair, tupl
     """(the pair of a row, the hashes of its two files or "")."""
     name, split = fields["name"], fields.get("split", "").lower()
     if (problem := _name_problem(name)) is not None:
-        raise InputError(f"{where}: the name {name!r} cannot be used: {problem}")
+        raise InputError(f"{where}: the name {_shown(name)} cannot be used: {problem}")
     if split and split not in SPLITS:
-        raise InputError(f"{where}: expected split to be {', '.join(SPLITS)} or empty, got '{split}'")
+        raise InputError(f"{where}: expected split to be {', '.join(SPLITS)} or empty, got {_shown(split)}")
     if not fields["a"] or not fields["b"]:
         raise InputError(f"{where}: pair '{name}' lacks its {'a' if fields['b'] else 'b'}")
     a, b = (root / _path_in(fields[key], f"{where}, {key}") for key in "ab")
     if a == b:
-        raise InputError(f"{where}: both files of pair '{name}' are {fields['a']}")
+        raise InputError(f"{where}: both files of pair '{name}' are {_shown(fields['a'])}")
     hash_a, hash_b = (fields.get(key, "").lower() for key in ("sha256_a", "sha256_b"))
     for value in (hash_a, hash_b):
         if value and not re.fullmatch("[0-9a-f]{64}", value):
-            raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got '{value[:80]}'")
+            raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got {_shown(value)}")
     return Pair(name, a, b, split or None), (hash_a, hash_b)
 
 

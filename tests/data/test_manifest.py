@@ -2,9 +2,11 @@
 
 import csv
 import json
+import random
 import shutil
 
 import pytest
+from picture_files import touch
 from scripts import TINY, fails, picture, settings
 
 from refusion_jax import config
@@ -160,7 +162,7 @@ def test_a_list_that_a_spreadsheet_saved_again(listed):
         ("train/ir/g.png", "C:\\data\\g.png", ["line 9, a: 'C:/data/g.png' is a path of a Windows machine", "--root"]),
         ("train/ir/g.png", "\\\\server\\g.png", ["path of a Windows machine"]),
         ("train/ir/g.png", "", ["line 9: pair 'train/g' lacks its a"]),
-        ("train/ir/g.png", "train/vi/g.png", ["both files of pair 'train/g' are train/vi/g.png"]),
+        ("train/ir/g.png", "train/vi/g.png", ["both files of pair 'train/g' are 'train/vi/g.png'"]),
         ("train/ir/g.png", "train/ir/none.png", ["1 of its 24 files are missing", "train/ir/none.png"]),
         ("train/ir/g.png", "train/ir", ["1 of its 24 files are missing"]),
         ("train/g,", "train/h,", ["line 10: the name 'train/h' stands on line 9 already"]),
@@ -171,6 +173,10 @@ def test_a_list_that_a_spreadsheet_saved_again(listed):
         ("train/g,", "a\\g,", ["backslash"]),
         ("train/g,", ",", ["it is empty"]),
         ("train/ir/g.png,train/vi/g.png", "train/ir/h.png,train/vi/h.png", ["line 10: lists the two files of line 9"]),
+        ("train/ir/g.png", '"train/ir/g\n.png"', ["line 10, a: expected a path of printable characters"]),
+        ("train/ir/g.png", "g\0.png", ["line 9, a: expected a path of printable characters"]),
+        ("train/ir/g.png", "g" * 1001, ["line 9, a: expected a path of printable characters, 1000 at most"]),
+        (",train,", ',"tr\nain",', ["expected split to be train, validation, test or empty, got 'tr\\nain'"]),
         ("train/g,", "train/g,more,", ["line 9: expected 6 fields, got 7"]),
         (",train,", ",training,", ["expected split to be train, validation, test or empty, got 'training'"]),
         (",train,", ",train,12", ["expected a SHA-256 of 64 hexadecimal digits"]),
@@ -179,6 +185,64 @@ def test_a_list_that_a_spreadsheet_saved_again(listed):
 )
 def test_bad_rows(listed, old, new, words):
     refused(edited(listed, old, new), str(listed), *words)
+
+
+NASTY = [
+    "",
+    " ",
+    "\n",
+    "a\nb",
+    "\0",
+    "..",
+    "../..",
+    "/",
+    "C:\\x",
+    "\\\\srv\\x",
+    "\u2028",
+    "\x85",
+    "e\u0301",
+    "\ufeff",
+    "٣",
+    "\x1b[31m",
+]
+NASTY += [
+    "x" * 5000,
+    "a/" * 3000,
+    '"',
+    ",",
+    "'",
+    "#",
+    "# task: mif",
+    "test",
+    "0" * 64,
+    "g" * 64,
+    "name",
+    "a/1.png",
+    "a",
+]
+
+
+def test_any_content_of_a_field_is_read_or_refused_in_one_line(tmp_path, capsys):
+    touch(tmp_path, *(f"{source}/{n}.png" for source in "ab" for n in "123"))
+    path = tmp_path / "list.csv"
+    read = 0
+    for seed in range(400):
+        pick = random.Random(seed)
+        table = [list(manifest.COLUMNS), *([f"p{n}", f"a/{n}.png", f"b/{n}.png", "", "", ""] for n in "123")]
+        head = ["task: ivif", "root: .", *(f"{key}: {pick.choice(NASTY)}" for key in ("task", "root", "sha256"))]
+        for _ in range(pick.randint(1, 2)):
+            pick.choice(table[pick.random() < 0.9 :])[pick.randrange(6)] = pick.choice(NASTY)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            file.writelines(f"# {line}\n" for line in pick.sample(head, pick.randint(0, 1)))
+            csv.writer(file, lineterminator=pick.choice(["\n", "\r\n", "\r"])).writerows(table)
+        try:
+            read += len(find_pairs(path)) > 0
+        except InputError as error:
+            assert str(error).isprintable() and len(str(error)) < 2000, seed
+        if seed % 20 == 0:
+            assert main([str(path), "--quick"]) in (1, 2)  # the pictures are empty
+    assert 20 < read < 200
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_bad_files(listed, tmp_path):
