@@ -144,8 +144,8 @@ class Model:
         """R's rebuilt sources, two (H,W) float32 in (0,1), from a raw network output (H,W) in [0,1]."""
         if self.params.r is None:
             raise InputError("this checkpoint has no source reconstruction network")
-        rebuilt = self._functions["rebuild"](self.params.r, jnp.asarray(fused, jnp.float32)[None, :, :, None])
-        return tuple(np.asarray(x)[0, :, :, 0] for x in rebuilt)
+        a, b = self._functions["rebuild"](self.params.r, jnp.asarray(fused, jnp.float32)[None, :, :, None])
+        return np.asarray(a)[0, :, :, 0], np.asarray(b)[0, :, :, 0]
 
 
 def from_params(params: Params, info: dict[str, Any], origin: str) -> Model:

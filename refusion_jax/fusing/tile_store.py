@@ -129,11 +129,11 @@ class _File:
 
     def get(self, slots: slice) -> np.ndarray:
         records = self.blank(slots)
-        os.preadv(self._file.fileno(), [records], self._offset + 4 * slots.start * self._values)
+        os.preadv(self._file.fileno(), [records.data], self._offset + 4 * slots.start * self._values)
         return records
 
     def put(self, slots: slice, records: np.ndarray) -> None:
-        left, position = memoryview(records).cast("B"), self._offset + 4 * slots.start * self._values
+        left, position = records.data.cast("B"), self._offset + 4 * slots.start * self._values
         try:
             while left:
                 written = os.pwrite(self._file.fileno(), left, position)

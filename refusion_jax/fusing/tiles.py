@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from refusion_jax.fusing.tile_store import TileStore
@@ -23,8 +24,8 @@ from refusion_jax.models.layer_list import fuse_part
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.runtime.compiling import jit
 
-# A tile's own pixels, rows and columns. Small enough that the widest features stay in a processor's cache and a step's
-# working memory under the 32 MiB from which the C library fetches it anew from the system each time.
+# A tile's own pixels, rows and columns: so few that the widest features fit into a processor's cache and a step's
+# working memory stays below 32 MiB, from which on the C library asks the system for it each time.
 OWN = 120, 128
 TILE_BYTES = 60 * 2**20  # working memory of a step, about
 
@@ -63,7 +64,8 @@ class Passes(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a tile with its overlap."""
-        return tuple(side + 2 * self.margin for side in self.own)
+        rows, columns = self.own
+        return rows + 2 * self.margin, columns + 2 * self.margin
 
     def channels(self, params) -> list[list[int]]:
         """Channels of each stream that each step takes. Nothing is compiled."""
@@ -89,7 +91,7 @@ def make_passes(module) -> Passes:
 
     def step(turn, params, streams, mask, sums):
         # The outermost rows and columns take the place of a border.
-        grid = Grid(mask, 1, rows - 2, columns - 2, own)
+        grid = Grid(mask, 1, rows - 2, columns - 2, jnp.asarray(own))
         return module.apply(
             {"params": params}, method=lambda network: fuse_part(network.layer_list(), turn, streams, sums, grid)
         )

@@ -61,13 +61,13 @@ class PointwiseDepthwise(nn.Module):
 
 
 def inverse_norm(square: jax.Array, eps: float = 1e-12) -> jax.Array:
-    """1 / ||x|| from ||x||^2; 0 where the norm is below eps, with finite derivatives of every order there."""
+    """1 / ||x|| of square = ||x||^2; 0 where the norm is at most eps, with finite derivatives of every order."""
     alive = square > eps * eps
     return jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
 
 
 def attention_sums(q: jax.Array, k: jax.Array, batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """All that channel attention needs of a whole image: sums over its pixels, which may be added up part by part.
+    """The sums over pixels that channel attention needs; those of an image's parts add up to those of the image.
 
     q, k: (N,C) of `batch` images -> q.k (B,C,C), |q|^2 (B,C), |k|^2 (B,C), in float32 at least.
     """
@@ -82,7 +82,7 @@ def attention_matrix(sums: tuple[jax.Array, jax.Array, jax.Array], temperature: 
 
     sums: see attention_sums; temperature: (heads,). Channels are head-major; only channels of one head attend to
     each other, so the result is block diagonal. Entry [c, e] is the weight of v's channel e in output channel c.
-    One C x C product with its diagonal blocks cut out is far cheaper than a small product per head.
+    One C x C product, of which the diagonal blocks are taken, is far cheaper than a small product per head.
     """
     product, square_q, square_k = sums
     batch, channels = square_q.shape
@@ -96,13 +96,13 @@ def attention_matrix(sums: tuple[jax.Array, jax.Array, jax.Array], temperature: 
 
 
 class ChannelAttention(nn.Module):
-    """Attention over channels and its 1x1 output projection, both linear in v's channels: one (B,C,C) matrix."""
+    """Channel attention and its 1x1 output projection as one matrix (B,C,C): both are linear in the channels of v."""
 
     heads: int
 
     @nn.compact
     def __call__(self, sums):
-        """attention_sums -> the matrix; v times it (see `mix`) is the output."""
+        """sums: of attention_sums -> the matrix; `mix` applies it to v."""
         channels = sums[1].shape[-1]
         temperature = self.param("temperature", nn.initializers.ones, (self.heads,))
         project_out = self.param("project_out", conv_init, (channels, channels))
@@ -136,20 +136,19 @@ class SelfAttention(nn.Module):
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The exact GELU, x times the normal distribution function, through erf: half the time of erfc on a CPU, and as
-    exact in absolute terms (2e-7)."""
+    """The exact GELU, x times the normal distribution function; through erf, which is faster than erfc."""
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
 @jax.custom_vjp
 def gated(gate: jax.Array, value: jax.Array) -> jax.Array:
-    """gelu(gate) * value, (N,C) twice -> (N,C). The derivative keeps the two and nothing else."""
+    """gelu(gate) * value, (N,C) twice -> (N,C). The two are all that is kept for the derivative."""
     return gelu(gate) * value
 
 
 def _gated_rule(saved, g):
     gate, value = saved
-    # Of minus the gate, or XLA would find this erf equal to the forward one and keep that, a map of its own.
+    # erf(-x), since XLA would find erf(x) equal to that of the forward pass and keep it, another map in memory.
     phi = 0.5 - 0.5 * jax.lax.erf(-(0.5**0.5) * gate)
     density = (2 * math.pi) ** -0.5 * jnp.exp(-0.5 * gate * gate)
     return g * value * (phi + gate * density), g * gate * phi
@@ -179,7 +178,7 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(x.dtype)
         centred = x - channel_mean(x)
-        # The two-pass variance is the accurate one.
+        # Two passes: the variance as E(x^2) - E(x)^2 would lose digits.
         normal = centred * jax.lax.rsqrt(channel_mean(centred * centred) + 1e-5)
         return ((normal * scale + bias) * grid.mask).astype(dtype)
 

@@ -25,8 +25,8 @@ from refusion_jax.models.reconstruction import ReconstructionNet
 
 NAMES = ("F", "R", "P")
 SIZE = ("width", "heads", "blocks", "expansion", "symmetric")  # what a class is constructed with, if it declares it
-OURS = {"fusion": FusionNet, "reconstruction": ReconstructionNet, "proposal": ProposalNet}
-SETTINGS = dict(zip(NAMES, OURS, strict=True))  # the setting that names the class of F, R and P
+OURS: dict[str, type[nn.Module]] = {"fusion": FusionNet, "reconstruction": ReconstructionNet, "proposal": ProposalNet}
+SETTINGS: dict[str, str] = dict(zip(NAMES, OURS, strict=True))  # the setting that names the class of F, R and P
 
 
 class Params(NamedTuple):
@@ -66,7 +66,8 @@ def build(**settings) -> tuple[nn.Module, nn.Module, nn.Module]:
     arguments. Raises InputError where one cannot be imported or constructed.
     """
     chosen = ModelSettings(**settings)
-    return tuple(_construct(chosen, setting) for setting in OURS)
+    fusion, reconstruction, proposal = (_construct(chosen, setting) for setting in OURS)
+    return fusion, reconstruction, proposal
 
 
 def _construct(settings: ModelSettings, setting: str) -> nn.Module:
@@ -126,7 +127,7 @@ def expected_shapes(modules, gradient_channels: int = 1, networks=NAMES) -> Para
     Nothing is computed. Raises InputError where a module cannot be called, gives other shapes than it should, or has no
     parameters or state besides them.
     """
-    parts = zip(NAMES, modules, _inputs(gradient_channels), strict=True)
+    parts = zip(SETTINGS, modules, _inputs(gradient_channels), strict=True)
     return Params(*(_checked_shapes(*part) if part[0] in networks else None for part in parts))
 
 
@@ -141,14 +142,16 @@ def _checked_shapes(name: str, module: nn.Module, images) -> Any:
     """The shapes of one network's parameters, after a look at what it gives."""
     origin = f"model.{SETTINGS[name]} {type(module).__name__}"
     shape = images[0].shape[:3]
-    wanted = {"F": (*shape, 1), "R": ((*shape, 1),) * 2, "P": ((*shape, 2),) * 2}[name]
+    wanted: dict[str, Any] = {"F": (*shape, 1), "R": ((*shape, 1),) * 2, "P": ((*shape, 2),) * 2}
     try:
         found, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), *images)
     except Exception as error:  # whatever a module does
         raise InputError(f"cannot build {name} ({origin}): {_line(error)}") from None
     given = tuple(x.shape for x in found) if isinstance(found, tuple | list) else getattr(found, "shape", found)
-    if given != wanted:
-        raise InputError(f"{origin} must give {name}'s {wanted} for images of shape {images[0].shape}, got {given}")
+    if given != wanted[name]:
+        raise InputError(
+            f"{origin} must give {name}'s {wanted[name]} for images of shape {images[0].shape}, got {given}"
+        )
     if set(variables) != {"params"}:
         raise InputError(f"{origin} must have parameters and no other state, got {', '.join(variables) or 'nothing'}")
     return variables["params"]

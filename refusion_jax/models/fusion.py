@@ -31,16 +31,16 @@ class AttentionalFusion(nn.Module):
         self.qkv1 = PointwiseDepthwise(3, 3)
         self.qkv2 = PointwiseDepthwise(3, 3)
 
-    def sums(self, sources, grid):
+    def sums(self, streams, grid):
         """Of both attentions, and v of both sources: each asks with the query of the other."""
-        q1, k1, v1 = self.qkv1(sources[0], grid.summed, grid.summed, grid)
-        q2, k2, v2 = self.qkv2(sources[1], grid.summed, grid.summed, grid)
+        q1, k1, v1 = self.qkv1(streams[0], grid.summed, grid.summed, grid)
+        q2, k2, v2 = self.qkv2(streams[1], grid.summed, grid.summed, grid)
         return (attention_sums(q2, k1, grid.batch), attention_sums(q1, k2, grid.batch)), (v1, v2)
 
     @nn.compact
-    def result(self, sources, sums, values, grid):
+    def result(self, streams, sums, values, grid):
         """Both sources in one frame."""
-        (x1, x2), (v1, v2) = sources, values
+        (x1, x2), (v1, v2) = streams, values
         x1 = x1 + mix(v1, ChannelAttention(self.heads, name="attention1")(sums[0]))
         x2 = x2 + mix(v2, ChannelAttention(self.heads, name="attention2")(sums[1]))
         both = jnp.concatenate([x1, x2], -1)
@@ -65,13 +65,12 @@ class FusionNet(nn.Module):
     expansion: int = 2
 
     def setup(self):
-        stage = {"blocks": self.blocks, "heads": self.heads, "expansion": self.expansion}
         self.project_in_1 = Conv3x3(self.width)
         self.project_in_2 = Conv3x3(self.width)
-        self.encoder1 = Stage(**stage)
-        self.encoder2 = Stage(**stage)
+        self.encoder1 = Stage(self.blocks, self.heads, self.expansion)
+        self.encoder2 = Stage(self.blocks, self.heads, self.expansion)
         self.fusion = AttentionalFusion(self.heads)
-        self.decoder = Stage(**stage)
+        self.decoder = Stage(self.blocks, self.heads, self.expansion)
         self.project_out_0 = Conv3x3(self.width)
         self.project_out_1 = Conv3x3(1)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from refusion_jax.models.operators.frames import Grid, from_frame, grid_of, to_frame
+from refusion_jax.models.operators.frames import Grid, from_frame, grid_like, to_frame
 
 Streams = tuple[jax.Array, ...]  # feature maps of one size: one for each source, or one of both; frames (N,C)
 
@@ -55,7 +55,8 @@ class EachStream(NamedTuple):
     def sums(self, streams, grid):
         """See AttentionLayer."""
         each = [block.sums(x, grid) for block, x in zip(self.blocks, streams, strict=True)]
-        return tuple(zip(*each, strict=True))
+        sums, values = zip(*each, strict=True)
+        return sums, values
 
     def result(self, streams, sums, values, grid):
         """See AttentionLayer."""
@@ -65,7 +66,7 @@ class EachStream(NamedTuple):
 
 def fuse_whole(layers: LayerList, images: Sequence[jax.Array]) -> jax.Array:
     """The fused luma (B,H,W,1) of whole images, one (B,H,W,1) for each stem."""
-    grid = grid_of(*images[0].shape[:3], images[0].dtype)
+    grid = grid_like(images[0])
     streams = tuple(to_frame(stem(image)) for stem, image in zip(layers.stems, images, strict=True))
     for layer in layers.attention:
         streams = layer.result(streams, *layer.sums(streams, grid), grid)

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
 from refusion_jax.models.operators.depthwise import wide
-from refusion_jax.models.operators.frames import from_frame, grid_of, to_frame
+from refusion_jax.models.operators.frames import from_frame, grid_like, to_frame
 
 
 class WeightProposal(nn.Module):
@@ -33,7 +33,7 @@ class WeightProposal(nn.Module):
 
         def encode(x, source):
             x = Conv3x3(self.width, name=f"project_in_{source}")(x)
-            grid = grid_of(*x.shape[:3], x.dtype)
+            grid = grid_like(x)
             return from_frame(stage(f"encoder_{source}")(to_frame(x), grid), grid)
 
         if self.symmetric:
@@ -41,7 +41,7 @@ class WeightProposal(nn.Module):
             x = jnp.concatenate([jnp.concatenate([xa, xb], -1), jnp.concatenate([xb, xa], -1)])
         else:
             x = jnp.concatenate([encode(a, "a"), encode(b, "b")], -1)
-        grid = grid_of(*x.shape[:3], x.dtype)
+        grid = grid_like(x)
         x = from_frame(stage("decoder")(to_frame(x), grid), grid)
         x = nn.PReLU(negative_slope_init=0.25, name="prelu")(Conv3x3(self.width, name="project_out_0")(x))
         logits = Conv3x3(2, name="project_out_1")(x)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
 from refusion_jax.models.operators.depthwise import wide
-from refusion_jax.models.operators.frames import from_frame, grid_of, to_frame
+from refusion_jax.models.operators.frames import from_frame, grid_like, to_frame
 
 
 class ReconstructionBranch(nn.Module):
@@ -21,7 +21,7 @@ class ReconstructionBranch(nn.Module):
 
     @nn.compact
     def __call__(self, fused):
-        grid = grid_of(*fused.shape[:3], fused.dtype)
+        grid = grid_like(fused)
         x = to_frame(Conv3x3(self.width, name="project_in")(fused))
         x = from_frame(Stage(self.blocks, self.heads, self.expansion, name="body")(x, grid), grid)
         x = nn.leaky_relu(Conv3x3(self.width, name="project_out_0")(x), 0.01)

@@ -20,8 +20,15 @@ def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
 
 def test_a_system_that_does_not_tell_gives_half_of_all_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "missing")
-    assert memory.available_bytes() > 2**28
-    assert default_max_memory() <= 3 * 2**30
+    sizes = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert memory.available_bytes() == 2 * 2**30
+    assert default_max_memory() == 2**30
+    sizes["SC_PHYS_PAGES"] = 2**24
+    assert memory.available_bytes() == 32 * 2**30
+    assert default_max_memory() == 3 * 2**30
+    monkeypatch.delattr(os, "sysconf")
+    assert memory.available_bytes() == 4 * 2**30
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Dense 3x3 convolutions: of images, in the networks, and of frames, values alone, for fusing.
+"""Dense 3x3 convolutions with zero padding: of images, for training, and of frames, for fusing in tiles.
 
-On a CPU XLA's convolution spends most of its time on what is cheap here. Of one channel: nine multiples of the map,
-shifted. Of more: one product with all taps' kernels side by side, then nine slices of that, added; with derivatives
-that pays only where few channels go out.
+XLA's own convolution is slow on a CPU. With one input channel the result is the sum of nine shifted multiples of the
+map. With more it is one matrix product with the kernels of all nine taps side by side, of which nine shifted slices are
+added. With derivatives the latter pays only for few output channels.
 """
 
 import jax
@@ -12,19 +12,16 @@ from refusion_jax.models.operators.depthwise import offsets, wide
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.models.operators.pointwise import pointwise
 
-FEW = 2  # channels that go out, up to which conv3x3 is faster as a product with all taps' kernels at once
+FEW = 2  # output channels up to which conv3x3 is faster as one product with the kernels of all taps
 
 
 def _side_by_side(kernel: jax.Array) -> jax.Array:
-    """The nine taps' kernels in one: (3,3,C,D) -> (C,9D)."""
+    """The kernels of the nine taps as one matrix: (3,3,C,D) -> (C,9D)."""
     return kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution of images, zero padding 1. x (B,H,W,C), kernel (3,3,C,D) -> (B,H,W,D).
-
-    With one channel in or few out as a product over pixels, two to ten times faster on a CPU, gradients included.
-    """
+    """3x3 convolution of images. x (B,H,W,C), kernel (3,3,C,D) -> (B,H,W,D)."""
     kernel = kernel.astype(x.dtype)
     channels, features = kernel.shape[2:]
 
@@ -38,12 +35,12 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if features <= FEW:
         taps = pointwise(x, _side_by_side(kernel)).astype(wide(x))
         wanted = (tap[..., t * features : (t + 1) * features] for t, tap in enumerate(shifted(taps)))
-        return sum(wanted).astype(x.dtype)
+        return jnp.asarray(sum(wanted), x.dtype)
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def dense3x3(x: jax.Array, kernel: jax.Array, grid: Grid) -> jax.Array:
-    """3x3 convolution, zero padding 1, of a frame with zero border. x (N,C), kernel (3,3,C,D) -> (N,D)."""
+    """3x3 convolution of a frame. x (N,C), kernel (3,3,C,D) -> (N,D). Fast in values, not in derivatives."""
     edge, channels, wanted = grid.pitch + 1, *kernel.shape[2:]
     size = x.shape[0] - 2 * edge
     first = [edge + offset for offset in offsets(grid.pitch)]

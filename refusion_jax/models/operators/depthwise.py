@@ -1,15 +1,13 @@
 """Depthwise 3x3 convolution of frames as nine shifted multiply-adds, with derivative rules fast to any order.
 
-XLA's grouped convolution is 50 times slower than shifted multiply-adds on a CPU, and what automatic differentiation
-makes of those (padded sums, reductions over shifted slices) is slow as well. The convolution D(x, k) and the
-correlation C(x, g) are closed under differentiation, so each one's rule is written with the other and every further
-derivative is as fast:
+XLA's grouped convolution is far slower on a CPU, and so are the derivatives that JAX finds for shifted multiply-adds
+(padded sums, reductions over shifted slices). The convolution D(x, k) and the correlation C(x, g) are closed under
+differentiation: the rule of each is written with the other, so that derivatives of any order are as fast.
 
     D(x, k)[p, c] = sum_t k[t, c] x[p + t, c]        dD/dx: D(g, flipped k)    dD/dk: C(x, g)
     C(x, g)[t, c] = sum_p x[p + t, c] g[p, c]        dC/dx: D(g, flipped u)    dC/dg: D(x, u)
 
-p runs over the pixels of a frame (models/frames.py), t over the nine offsets. Reverse mode only, as for any function
-with a rule of its own (jax.custom_vjp).
+p runs over the pixels of a frame (frames.py), t over the nine offsets. Reverse mode only (jax.custom_vjp).
 """
 
 import functools
@@ -18,25 +16,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TERMS = 16  # products added at a time in the correlation: with fewer, XLA's code for a block is not vectorised
-# Partial sums kept in the correlation: TERMS * PLACES pixels stay in cache while all taps are formed. No power of two:
-# the terms would lie at one place of the cache and drive each other out.
-PLACES = 500
-SMALL = 6000  # pixels up to which gathering all taps at once is as fast, and compiles in a fraction of the time
+# The correlation goes through blocks of TERMS * PLACES pixels, which stay in cache while all nine sums are formed.
+TERMS = 16  # products added at a time; XLA does not vectorise fewer
+PLACES = 500  # partial sums; no power of two, for terms that far apart would share one place of the cache
+SMALL = 6000  # pixels of a frame up to which gathering all taps at once is as fast, and compiles much sooner
 
 
 def offsets(pitch: int) -> list[int]:
-    """Of the nine taps, row by row."""
+    """Offsets of the nine taps, in row order."""
     return [(i - 1) * pitch + j - 1 for i in range(3) for j in range(3)]
 
 
 @jax.custom_vjp
 def depthwise3x3(x: jax.Array, kernel: jax.Array, grid) -> jax.Array:
-    """Depthwise 3x3 convolution, zero padding 1, of a frame with zero border. x (N,C), kernel (3,3,C) -> (N,C)."""
+    """Depthwise 3x3 convolution of a frame with zero border. x (N,C), kernel (3,3,C) -> (N,C), zero border."""
     return _convolve(x, kernel, grid.mask, grid.pitch)
 
 
-# Compiled on their own, these two are compiled once also where the rest runs operation by operation.
+# Compiled on their own, so that they are fast as well where the rest runs operation by operation.
 @functools.partial(jax.jit, static_argnums=3)
 def _convolve(x, kernel, mask, pitch: int):
     def taps(x, kernel, mask):
@@ -68,19 +65,18 @@ def _correlate(x, g, pitch: int):
 
 
 def wide(x) -> jnp.dtype:
-    """What sums of x are formed in: float32 for narrower types."""
+    """The type for sums of x: its own, at least float32."""
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _gathered(x, pitch: int):
-    """(9,n,C): x shifted by each tap, of the places that have all neighbours. Nine times the memory, a fraction of the
-    instructions to compile."""
+    """x shifted by each tap: (9,n,C), of the n places that have all neighbours. Nine times the memory, little code."""
     edge = pitch + 1
     return x[np.asarray(offsets(pitch))[:, None] + np.arange(edge, x.shape[0] - edge)]
 
 
 def _sum_of_taps(x, kernel, mask, pitch: int):
-    edge = pitch + 1  # the places of the first and the last border that have no neighbours in the frame
+    edge = pitch + 1  # places at both ends of the frame that lack neighbours
     size = x.shape[0] - 2 * edge
     taps = kernel.reshape(9, -1).astype(wide(x))
     shifted = (x[edge + offset : edge + offset + size].astype(wide(x)) for offset in offsets(pitch))
@@ -89,10 +85,10 @@ def _sum_of_taps(x, kernel, mask, pitch: int):
 
 
 def _apart(function, number, x, *operands):
-    """function(x, ...) where XLA cannot merge it with what made x.
+    """function(x, ...), kept apart from the operations that made x.
 
-    XLA's CPU backend would compute x's elements anew for each of the nine taps, four times slower. It never looks into
-    the branches of a conditional whose outcome it does not know. The other branch is for a kernel that is not finite.
+    XLA's CPU backend would fuse them and compute x anew for each of the nine taps. It does not fuse into the branches
+    of a conditional. The condition is whether `number` is finite; where it is not, the result is NaN.
     """
     known = jnp.isfinite(number.reshape(-1)[0])
     return jax.lax.cond(known, function, lambda x, *rest: jnp.full_like(x, jnp.nan), x, *operands)
@@ -100,12 +96,12 @@ def _apart(function, number, x, *operands):
 
 @jax.custom_vjp
 def depthwise_correlation(x: jax.Array, g: jax.Array, grid) -> jax.Array:
-    """The gradient of depthwise3x3 in its kernel: sum over pixels of g times x shifted. (N,C) twice -> (3,3,C)."""
+    """The gradient of depthwise3x3 in its kernel: sums over pixels of g times shifted x. (N,C) twice -> (3,3,C)."""
     return _correlate(x, g, grid.pitch)
 
 
 def _correlation_plain(x, g, pitch: int, first: int = 0):
-    """(9,C), in a wide type: over the pixels from `first` on."""
+    """The sums over the pixels from `first` on: (9,C), of the type `wide` gives."""
     edge = pitch + 1
     start, stop = edge + first, x.shape[0] - edge
     here = g[start:stop].astype(wide(x))
@@ -113,7 +109,7 @@ def _correlation_plain(x, g, pitch: int, first: int = 0):
 
 
 def _correlation_by_blocks(x, g, pitch: int):
-    """Blocks that stay in cache while all nine products are formed; sums over places come last and are small."""
+    """The same sums block by block; the sums over places come last and are small."""
     edge, channels, length = pitch + 1, x.shape[1], TERMS * PLACES
     blocks = (x.shape[0] - 2 * edge) // length
     if blocks == 0:

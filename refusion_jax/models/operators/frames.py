@@ -1,12 +1,12 @@
 """Frames: feature maps as one long row of pixels, every image with a border of zeros, so that a shift is an offset.
 
 A map (B,H,W,C) is held as (N,C) with N = B * (H+2) * (W+2). The neighbour of a pixel at (dy, dx) then lies dy * (W+2)
-+ dx places further for every pixel at once, and a 3x3 convolution is nine contiguous slices. XLA's CPU code for that is
-three to seven times faster than for slices of (B,H,W,C), and products over channels need no reshaping.
++ dx places further for every pixel, and a 3x3 convolution is nine contiguous slices; XLA's CPU code for those is
+several times faster than for slices of (B,H,W,C).
 
-The rule that makes it exact: the border is zero. `depthwise3x3` and `LayerNorm` see to it, every operation that is
-pixel by pixel and maps zero to zero keeps it, and so do gradients. Whatever else writes to the border (adding a bias,
-say) has to be multiplied by `Grid.mask`.
+The border must stay zero. `depthwise3x3` and `LayerNorm` keep it so, as do all operations that work pixel by pixel and
+map zero to zero, and their gradients. The result of any other operation (adding a bias, say) has to be multiplied by
+`Grid.mask`.
 """
 
 import flax.struct
@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@flax.struct.dataclass
-class Grid:
+class Grid(flax.struct.PyTreeNode):
     """Where the pixels of a frame lie. mask (N,1): 1 inside an image, 0 on the border.
 
     counted (N,1): 1 at the pixels that sums over the image count, for a part that overlaps others; None: all pixels.
@@ -44,6 +43,12 @@ def grid_of(batch: int, height: int, width: int, dtype=jnp.float32) -> Grid:
     inside = np.zeros((batch, height + 2, width + 2), np.float32)
     inside[:, 1:-1, 1:-1] = 1
     return Grid(jnp.asarray(inside.reshape(-1, 1), dtype), batch, height, width)
+
+
+def grid_like(images: jax.Array) -> Grid:
+    """The grid of images (B,H,W,C), in their type."""
+    batch, height, width, _ = images.shape
+    return grid_of(batch, height, width, images.dtype)
 
 
 def to_frame(x: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
 """1x1 convolution as a matrix product over pixels, with derivative rules that stay fast to any order.
 
-The derivative that automatic differentiation makes of x @ k in k transposes the large operand first; contracting over
-pixels as they lie is several times faster on a CPU. The product M(x, k) and the contraction G(x, g) are closed under
-differentiation, so each one's rule is written with the other:
+JAX's derivative of x @ k in k transposes the large operand first; on a CPU it is several times faster to contract over
+pixels where they lie. The product M(x, k) and the contraction G(x, g) are closed under differentiation: the rule of
+each is written with the other.
 
     M(x, k)[p, d] = sum_c x[p, c] k[c, d]      dM/dx: M(g, k^T)    dM/dk: G(x, g)
     G(x, g)[c, d] = sum_p x[p, c] g[p, d]      dG/dx: M(g, u^T)    dG/dg: M(x, u)
@@ -37,10 +37,10 @@ pointwise_correlation.defvjp(
 
 @jax.custom_vjp
 def channel_mean(x: jax.Array) -> jax.Array:
-    """The mean over the last axis, at every place of it. (...,C) -> (...,C), for C of 16 or 32, say.
+    """The mean over the last axis, repeated along it. (...,C) -> (...,C).
 
-    As a product with a constant: on a CPU several times faster than a reduction over the last axis, in derivatives as
-    well, which are of the same form.
+    A product with a constant: for few channels several times faster on a CPU than a reduction, and so is its
+    derivative, which is the same function.
     """
     column = x @ jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
     return jnp.broadcast_to(column, x.shape)
