@@ -1,1 +1,1 @@
-"""Image pairs: folders, built-in scenes, the input pipeline."""
+"""Pairs of pictures: found in folders and manifests, looked over, cropped into batches."""
