@@ -203,8 +203,8 @@ def other_folders(folder: Path, below: list[Listing]) -> Sides | None:
         listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         hint = "; brackets of exposures need --task meie" if all(map(bracket, below)) else ""
         raise InputError(
-            f"{folder}: {len(below)} folders of images ({listed}) share file names, and their names do not say which two"
-            f" are the sources; expected two folders, such as infrared and visible; take the others away{hint}"
+            f"{folder}: {len(below)} folders of images ({listed}) share file names, but their names do not say which"
+            f" two are the sources; expected two folders, such as infrared and visible; take the others away{hint}"
         )
     if clear and (sides.get(1) is below[1] or sides.get(2) is below[0]):
         below.reverse()
