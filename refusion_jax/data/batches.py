@@ -1,7 +1,7 @@
 """From pairs to training batches: in-memory luma pairs, each epoch's pools, and the Grain pipeline over them."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grain
@@ -61,7 +61,7 @@ def luma_pairs_from_files(pairs: Sequence[Pair], task: str, cache_bytes: int) ->
 class Subset:
     """Some pairs of a LumaPairs, by index, as a source of its own."""
 
-    def __init__(self, pairs: LumaPairs, indices: Sequence[int]):
+    def __init__(self, pairs: LumaPairs, indices: Iterable[int]):
         self._pairs, self._indices = pairs, [int(i) for i in indices]
 
     def __len__(self) -> int:
