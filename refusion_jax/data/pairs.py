@@ -99,11 +99,12 @@ class Discovery:
             more = f" (and {len(self.errors) - 1} more; the command data lists all)"
             raise InputError(self.errors[0] + (more if len(self.errors) > 1 else ""))
         if self.unpaired:
-            listed = ", ".join(f"{one.path} ({one.missing})" for one in self.unpaired[:3])
-            more = f" and {len(self.unpaired) - 3} more" if len(self.unpaired) > 3 else ""
-            raise InputError(
-                f"{len(self.unpaired)} unpaired: {listed}{more}; add the missing file or take this one away"
-            )
+            count, first = len(self.unpaired), self.unpaired[0]
+            text = f"{count} unpaired: " + ", ".join(f"{one.path} ({one.missing})" for one in self.unpaired[:3])
+            text += f" and {count - 3} more" if count > 3 else ""
+            if count == 1 and first.missing.startswith("there is"):
+                text = f"{first.path} is unpaired: {first.missing}"
+            raise InputError(f"{text}; add the missing file or take this one away")
         if not self.pairs:
             raise InputError(f"{self.source}: no image pairs found; looked for {FORMS}")
         return self
