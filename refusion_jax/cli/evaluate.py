@@ -68,16 +68,16 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
     for remark in found.remarks:
         print(printable(f"note: {remark}"), file=sys.stderr)
     counts = Counter(pair.split for pair in found.pairs)
-    told = ", ".join(f"{counts[part]} {part or 'of no part'}" for part in (*SPLITS, None) if part in counts)
+    listed = ", ".join(f"{counts[part]} {part or 'of no part'}" for part in (*SPLITS, None) if part in counts)
     if split is None:
         if len(counts) > 1:
             print(
-                printable(f"note: {found.source} has {told} pairs; all are scored (--split takes one part)"),
+                printable(f"note: {found.source} has {listed} pairs; all are scored (--split takes one part)"),
                 file=sys.stderr,
             )
         return list(found.pairs)
     if split not in counts:
-        raise InputError(f"--split {split}: {found.source} has no such pairs, but {told}")
+        raise InputError(f"--split {split}: {found.source} has no such pairs, but {listed}")
     return [pair for pair in found.pairs if pair.split == split]
 
 

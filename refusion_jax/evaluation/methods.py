@@ -80,17 +80,17 @@ def find_fused(folder: Path, pairs: Sequence[Pair]) -> dict[str, Path]:
     all_stems = {stem for stems in names.values() for stem in stems}
     found, missing = {}, []
     for pair_name, stems in names.items():
-        fitting = next((files[stem] for stem in stems if stem in files), None)
-        if fitting is None:
-            fitting = [path for stem in files for path in files[stem] if _continued(stem, all_stems) in stems]
-        if len(fitting) > 1:
-            listed = ", ".join(str(path.relative_to(folder)) for path in fitting[:4])
+        matches = next((files[stem] for stem in stems if stem in files), None)
+        if matches is None:
+            matches = [path for stem in files for path in files[stem] if _continued(stem, all_stems) in stems]
+        if len(matches) > 1:
+            listed = ", ".join(str(path.relative_to(folder)) for path in matches[:4])
             raise InputError(
-                f"{folder}: expected one fused image of pair '{pair_name}', got {len(fitting)} ({listed}"
-                f"{', ...' if len(fitting) > 4 else ''}); keep one of them"
+                f"{folder}: expected one fused image of pair '{pair_name}', got {len(matches)} ({listed}"
+                f"{', ...' if len(matches) > 4 else ''}); keep one of them"
             )
-        if fitting:
-            found[pair_name] = fitting[0]
+        if matches:
+            found[pair_name] = matches[0]
         else:
             missing.append(pair_name)
     if missing:

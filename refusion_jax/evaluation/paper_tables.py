@@ -56,10 +56,10 @@ def load_table(name: str) -> PaperTable:
     tables = all_tables()
     words = set(name.casefold().split())
     exact = [table for table in tables.values() if set(table.name.casefold().split()) == words]
-    fitting = exact or [table for table in tables.values() if words and words <= set(table.name.casefold().split())]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(repr(table.name) for table in fitting)
+    matches = exact or [table for table in tables.values() if words and words <= set(table.name.casefold().split())]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(repr(table.name) for table in matches)
         raise InputError(f"{name!r} fits several of the paper's tables: expected one of {names}")
     raise InputError(f"the paper has no table {name!r}{nearest(name, tables)}")

@@ -49,8 +49,8 @@ def scaled_down(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
         return image
     # Box and bilinear stay within the range of the pixels, which a map must.
-    how = Image.Resampling.BILINEAR if image.mode == "F" else Image.Resampling.LANCZOS
-    return image.resize(size, how, reducing_gap=3.0)
+    resampling = Image.Resampling.BILINEAR if image.mode == "F" else Image.Resampling.LANCZOS
+    return image.resize(size, resampling, reducing_gap=3.0)
 
 
 def picture_uri(pixels: np.ndarray, size: tuple[int, int]) -> str:

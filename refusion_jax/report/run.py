@@ -49,7 +49,7 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
         "start": "curves",
         "facts": term_list(facts(run, settings)),
         "progress": progress(records, total),
-        "state": standing(run, records, total, scores),
+        "state": state_text(run, records, total, scores),
         "thinned": f"Up to {each} records make one point: the line is their mean, the band their range." * (each > 1),
         "empty": "" if records else "Nothing was recorded yet.",
         "scores": scores_table(scores),
@@ -108,7 +108,7 @@ def progress(records: list[dict[str, Any]], total: int) -> str:
     return f'<progress max="{max(total, done, 1)}" value="{done}" aria-label="steps done"></progress>'
 
 
-def standing(run: Path, records: list[dict[str, Any]], total: int, scores: Scores) -> str:
+def state_text(run: Path, records: list[dict[str, Any]], total: int, scores: Scores) -> str:
     """How far the run came, as HTML: steps, last record, checkpoints, the best."""
     done = records[-1]["step"] if records else 0
     lines = []
