@@ -353,6 +353,27 @@ def test_other_content_is_named(torch, tmp_path):
     refused(archive(tmp_path / "a.pth", data, {"0": VALUES.tobytes()}), "'epoch'", "int", "state_dict()")
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_mutated_pickles(torch, tmp_path, protocol):
+    """A sound archive around a pickle with some wrong bytes: read, or refused in one line."""
+    rng = np.random.default_rng(protocol)
+    storage = _Reference(torch.FloatStorage, "0", 12)
+    state = OrderedDict({name: _View(storage, 0, (3, 4), (4, 1)) for name in ("a.weight", "b.weight")})
+    sound = np.frombuffer(pickled({"state_dict": state}, protocol), np.uint8)
+    outcomes = set()
+    for _ in range(400):
+        data = sound.copy()
+        places = rng.integers(len(data), size=rng.integers(1, 4))
+        data[places] = rng.integers(256, size=len(places)) if rng.random() < 0.5 else rng.choice(data, len(places))
+        path = archive(tmp_path / "a.pth", data.tobytes(), {"0": VALUES.tobytes()})
+        try:
+            outcomes.add(type(read_state_dict(path)))
+        except InputError as error:
+            assert "\n" not in str(error)
+            outcomes.add(InputError)
+    assert outcomes == {dict, InputError}
+
+
 # The archive.
 
 
