@@ -3,25 +3,19 @@
 import argparse
 import dataclasses
 import re
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from refusion_jax.cli import fusing
 from refusion_jax.cli.common import printable, program, run_command
-from refusion_jax.cli.outputs import Job, Sources, check_extra, make_folders, plan_jobs
-from refusion_jax.data.search import find_pairs, pairs_from_arguments
+from refusion_jax.cli.fusing import Fusion, fuse_all
+from refusion_jax.cli.jobs import Job, check_extra, find_sources, make_folders, plan_jobs
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, supports_16_bits, write_image
-from refusion_jax.imaging.metadata import Metadata, fitted
+from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
 from refusion_jax.imaging.ranges import RANGES
-from refusion_jax.imaging.resizing import to_one_size
 from refusion_jax.tasks import task_name
 from refusion_jax.weights.pretrained import pretrained
+
+STACK_TASKS = ("meie", "mfif")
 
 
 def quality(text: str) -> int:
@@ -48,7 +42,14 @@ def parser() -> argparse.ArgumentParser:
         "pair: infrared visible; PET, SPECT or CT before MRI; near far; for meie any order (the darker counts as the "
         "first).",
     )
-    g = p.add_argument_group("what to fuse")
+    _add_sources(p.add_argument_group("what to fuse"))
+    _add_checkpoint(p.add_argument_group("with what"))
+    _add_results(p.add_argument_group("results"))
+    _add_alignment(p.add_argument_group("pictures that do not lie on each other"))
+    return p
+
+
+def _add_sources(g) -> None:
     g.add_argument(
         "--pair",
         nargs=2,
@@ -66,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
         "folder of them: an exposure bracket (meie) or a focus stack (mfif); may be given several "
         "times",
     )
-    g = p.add_argument_group("with what")
+
+
+def _add_checkpoint(g) -> None:
     g.add_argument(
         "--ckpt",
         metavar="CKPT",
@@ -74,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
         "released .pth file; may be left out where the package has weights for --task",
     )
     g.add_argument("--task", help="ivif, mif, mfif or meie, where the checkpoint does not know or is left out")
-    g = p.add_argument_group("results")
+
+
+def _add_results(g) -> None:
     g.add_argument(
         "--out",
         metavar="FILE_OR_DIR",
@@ -118,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
         help="what a fusion may take, such as 2G or 800M "
         "(default: half of the free memory, 3G at most); with less a large one takes longer",
     )
-    g = p.add_argument_group("pictures that do not lie on each other")
+
+
+def _add_alignment(g) -> None:
     g.add_argument(
         "--resize",
         choices=["a", "b"],
@@ -127,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument(
         "--align",
         choices=["translation", "euclidean", "affine", "homography"],
-        help="register B to A first (needs OpenCV: the extra photo)",
+        help="register B to A first (needs OpenCV: pip install opencv-python-headless)",
     )
     g.add_argument(
         "--align-frame",
@@ -137,40 +144,6 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--save-transform", metavar="FILE.json", help="write what --align found (one pair)")
     g.add_argument("--transform", metavar="FILE.json", help="align every pair with a saved transform")
     g.add_argument("--no-check", action="store_true", help="no warning when a pair looks shifted")
-    return p
-
-
-def stack_frames(words: list[str]) -> tuple[Path, ...]:
-    """The frames that one --stack names: pictures, or the pictures directly in a folder, by name."""
-    frames: list[Path] = []
-    for path in map(Path, words):
-        if path.is_dir():
-            inside = [p for p in path.iterdir() if p.suffix.lower() in READABLE_EXTENSIONS and p.is_file()]
-            inside = [p for p in inside if not p.name.startswith(".")]
-            if not inside:
-                raise InputError(f"{path}: expected a folder of pictures, found none")
-            frames += sorted(inside, key=lambda p: (p.name.casefold(), p.name))
-        elif not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-        else:
-            frames.append(path)
-    if len(frames) < 2:
-        raise InputError(f"--stack needs two or more pictures, got {len(frames)}: {', '.join(map(str, frames))}")
-    return tuple(frames)
-
-
-def sources_of(arguments, task: str | None) -> list[Sources]:
-    """Every pair and stack that the command line names."""
-    pairs = [pair for a, b in arguments.pair or [] for pair in pairs_from_arguments(a, b)]
-    if arguments.data:
-        pairs += find_pairs(arguments.data, task)
-    sets = [Sources(pair.name, (pair.a, pair.b)) for pair in pairs]
-    for words in arguments.stack or []:
-        frames = stack_frames(words)
-        folder = Path(words[0])
-        name = folder.resolve().name if len(words) == 1 and folder.is_dir() else frames[0].stem
-        sets.append(Sources(name, frames, stack=True))
-    return sets
 
 
 def check_options(arguments) -> None:
@@ -198,189 +171,85 @@ def checkpoint_of(arguments, task: str | None) -> Path:
     return pretrained(task)
 
 
-def load_model(checkpoint: Path, task: str | None, max_memory: int | None = None):
-    """The model, of `task` if the checkpoint does not know its own. InputError when the two disagree."""
+def load_model(arguments, task: str | None):
+    """The model, of `task` if the checkpoint does not know its own. InputError when it is not for what is asked."""
     from refusion_jax.fusing.model import load
     from refusion_jax.runtime.compiling import enable_cache
 
     enable_cache()
+    checkpoint = checkpoint_of(arguments, task)
     model = load(checkpoint)
     if task and model.task and task != model.task:
         raise InputError(f"{checkpoint} is for the task {model.task}, not {task}; leave out --task or change --ckpt")
-    return dataclasses.replace(model, task=model.task or task, max_memory=max_memory)
+    model = dataclasses.replace(model, task=model.task or task, max_memory=arguments.max_memory)
+    if arguments.maps and model.params.p is None:
+        raise InputError(f"--maps needs the loss proposal network P, which {checkpoint} does not have")
+    if arguments.stack and model.task not in STACK_TASKS:
+        raise InputError(
+            f"--stack is for the tasks {' and '.join(STACK_TASKS)}; {checkpoint} is for "
+            f"{model.task or 'a task it does not tell: add --task'}"
+        )
+    return model
 
 
-class Notes:
-    """Remarks and warnings on standard error; a remark on files of one kind is made once."""
-
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
-        self._made: set[str] = set()
-
-    def remark(self, path: Path, note: str) -> None:
-        if note not in self._made:
-            self._made.add(note)
-            self._say(f"note: {path}: {note} (said once)")
-
-    def warn(self, text: str) -> None:
-        self._say(f"warning: {text}")
-
-
-def prepare(
-    images: list[np.ndarray], names: list[str], job: Job, arguments, transform, notes: Notes
-) -> tuple[list[np.ndarray], dict[str, str]]:
-    """The pictures of a job on each other, and what was found, for the report. They are of one size."""
-    if transform is None and not arguments.align:
-        warnings = [] if arguments.no_check else fusing.shift_warnings(images, names)
-        for said in warnings:
-            notes.warn(f"{job.name}: {said}; --align affine brings them together, --no-check silences this")
-        return images, {"looks shifted": "; ".join(warnings)} if warnings else {}
-    from refusion_jax.imaging.alignment import Transform, write_transform
-    from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
-
-    images = fusing.in_depth(images)
-    reference = len(images) // 2 if job.stack else 0
-    if transform is None:
-        transforms = find_transforms(images, arguments.align, reference)
-    else:
-        transforms = [Transform(np.eye(3), transform.motion, transform.size_a, transform.size_a), transform]
-    aligned = onto_one_frame(images, transforms, arguments.align_frame or "overlap", reference)
-    if arguments.save_transform:
-        write_transform(Path(arguments.save_transform), transforms[1])
-    found = "; ".join(f"{names[i]} {t}" for i, t in enumerate(transforms) if i != reference)
-    return aligned, {"aligned": found}
+def planned(arguments, task: str | None) -> list[Job]:
+    """The jobs that the command line names. InputError where one cannot be read or written as it is asked for."""
+    if arguments.stack and task not in (None, *STACK_TASKS):
+        raise InputError(f"--stack is for the tasks {' and '.join(STACK_TASKS)}, got {task}")
+    sources = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task)
+    extension = f".{arguments.format}" if arguments.format else None
+    jobs = plan_jobs(sources, Path(arguments.out), extension, arguments.maps)
+    if arguments.depth == 16 and not supports_16_bits(jobs[0].fused):
+        raise InputError(f"--depth 16 cannot be written to {jobs[0].fused.suffix}; use png or tif")
+    if arguments.save_transform and len(jobs) > 1:
+        raise InputError(f"--save-transform is for one pair, but there are {len(jobs)}")
+    for option, path in (("--save-transform", arguments.save_transform), ("--report", arguments.report)):
+        if path:
+            check_extra(Path(path), jobs, option)
+    return jobs
 
 
-def fuse_job(job: Job, model, arguments, transform, report, notes: Notes) -> list[Path]:
-    """One job from reading to writing; the files written."""
-    deep = arguments.depth != 8 and supports_16_bits(job.fused)
-    pictures = fusing.read_all(job.sources, deep)
-    for path, picture in zip(job.sources, pictures, strict=True):
-        for note in picture.notes:
-            notes.remark(path, note)
-    bits = fusing.result_bits(arguments.depth, [picture.pixels for picture in pictures], job.fused)
-    images, names = [picture.pixels for picture in pictures], [path.name for path in job.sources]
-    images = to_one_size(images, arguments.resize)
-    if job.stack:
-        from refusion_jax.fusing.stacks import distinct
+def saved_transform(arguments):
+    """The transform that --transform names, or None. InputError where aligning is asked for and OpenCV is missing."""
+    from refusion_jax.imaging.alignment import read_transform, require_opencv
 
-        kept = distinct(images)
-        images, names = [images[i] for i in kept], [names[i] for i in kept]
-    if job.stack and model.task == "meie":  # neighbours in brightness have most in common
-        order = sorted(range(len(images)), key=lambda i: float(to_luma(images[i]).mean(dtype=np.float64)))
-        images, names = [images[i] for i in order], [names[i] for i in order]
-    images, facts = prepare(images, names, job, arguments, transform, notes)
-    how = {"range": arguments.range, "gray": arguments.gray}
-    fused = fusing.fused_picture(model, images, bits, job.stack, **how)
-    metadata = {"a": pictures[0].metadata, "b": pictures[-1].metadata, "none": Metadata()}[arguments.metadata_from]
-    for note in fitted(metadata, job.fused, fused)[1]:
-        notes.remark(job.fused, note)
-    write_image(job.fused, fused, quality=arguments.quality, metadata=metadata)
-    w = v = None
-    if not job.stack and (job.maps or report is not None and model.params.p is not None):
-        w, v = fusing.write_maps(model, images[0], images[1], job.maps)
-    if report is not None:
-        facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts
-        report.add(job.name, images[0], images[-1], fused, w, v, facts)
-    return list(job.results)
+    transform = read_transform(Path(arguments.transform)) if arguments.transform else None
+    if arguments.align or transform is not None:
+        require_opencv()
+    return transform
+
+
+def open_report(arguments, task: str | None):
+    """The page that --report names, or None."""
+    if not arguments.report:
+        return None
+    from refusion_jax.report import FusionReport
+
+    names = {"ivif": ("infrared", "visible"), "mif": ("functional or CT", "MRI"), "mfif": ("near", "far")}
+    sources = ("first", "last") if arguments.stack else names.get(task or "", ("source A", "source B"))
+    return FusionReport(Path(arguments.report), f"Fused pictures: {Path(arguments.out).name}", sources=sources)
 
 
 def run(arguments) -> int:
     """Fuses everything named; returns 0, or 1 when some of several failed (each named)."""
     check_options(arguments)
     task = task_name(arguments.task) if arguments.task else None
-    if arguments.stack and task not in (None, "meie", "mfif"):
-        raise InputError(f"--stack is for the tasks meie and mfif, got {task}")
-    out = Path(arguments.out)
-    jobs = plan_jobs(
-        sources_of(arguments, task), out, f".{arguments.format}" if arguments.format else None, arguments.maps
-    )
-    if arguments.depth == 16 and not supports_16_bits(jobs[0].fused):
-        raise InputError(f"--depth 16 cannot be written to {jobs[0].fused.suffix}; use png or tif")
-    if arguments.save_transform and len(jobs) > 1:
-        raise InputError(f"--save-transform is for one pair, but there are {len(jobs)}")
-    extras = {"--save-transform": arguments.save_transform, "--report": arguments.report}
-    for option, path in extras.items():
-        if path:
-            check_extra(Path(path), jobs, option)
-    transform = None
-    if arguments.transform:
-        from refusion_jax.imaging.alignment import read_transform
-
-        transform = read_transform(Path(arguments.transform))
-    if arguments.align or transform is not None:
-        from refusion_jax.imaging.alignment import require_opencv
-
-        require_opencv()
-    waiting = jobs
-    if arguments.skip_existing:
-        waiting = [job for job in jobs if not all(path.exists() for path in job.results)]
-        if len(waiting) < len(jobs):
-            print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
-        if not waiting:
-            return 0
-    checkpoint = checkpoint_of(arguments, task)
-    model = load_model(checkpoint, task, arguments.max_memory)
-    if arguments.maps and model.params.p is None:
-        raise InputError(f"--maps needs the loss proposal network P, which {checkpoint} does not have")
-    if arguments.stack and model.task not in ("meie", "mfif"):
-        raise InputError(
-            f"--stack is for the tasks meie and mfif; {checkpoint} is for "
-            f"{model.task or 'a task it does not tell: add --task'}"
-        )
+    jobs = planned(arguments, task)
+    transform = saved_transform(arguments)
+    waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
+    if len(waiting) < len(jobs):
+        print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
+    if not waiting:
+        return 0
+    model = load_model(arguments, task)
     make_folders([job.fused for job in waiting])
-    report = None
-    if arguments.report:
-        from refusion_jax.report import FusionReport
-
-        names = {"ivif": ("infrared", "visible"), "mif": ("functional or CT", "MRI"), "mfif": ("near", "far")}
-        sources = names.get(model.task or "", ("source A", "source B")) if not arguments.stack else ("first", "last")
-        report = FusionReport(Path(arguments.report), f"Fused pictures: {out.name}", sources=sources)
-    failed = fuse_all(
-        waiting, len(jobs) == 1, lambda job, notes: fuse_job(job, model, arguments, transform, report, notes)
-    )
+    report = open_report(arguments, model.task)
+    failed = fuse_all(Fusion(model, arguments, transform, report), waiting, alone=len(jobs) == 1)
     if report is not None and failed < len(waiting):
         print(printable(f"wrote {report.close()}"))
     if failed:
         print(f"error: {failed} of {len(waiting)} pairs could not be fused (named above)", file=sys.stderr)
     return 1 if failed else 0
-
-
-def fuse_all(jobs: list[Job], single: bool, fuse: Callable[[Job, Notes], list[Path]]) -> int:
-    """Every job in turn with a progress bar; how many failed. A single one's error is raised."""
-    if single:
-        written = fuse(jobs[0], Notes(lambda line: print(printable(line), file=sys.stderr)))
-        print(printable("wrote " + ", ".join(map(str, written))))
-        return 0
-    from tqdm import tqdm
-
-    notes = Notes(lambda line: tqdm.write(printable(line), file=sys.stderr))
-    failed = done = 0
-    asked: list[int] = []
-
-    def interrupt(number, frame):
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        for job in tqdm(jobs, unit="pair", disable=None):  # None: no bar in a log file
-            if asked:  # the interrupt came where exceptions are not passed on, such as in a callback of a library
-                raise KeyboardInterrupt
-            try:
-                written = fuse(job, notes)
-            except (InputError, OSError) as error:
-                tqdm.write(printable(f"error: pair {job.name}: {error}"), file=sys.stderr)
-                failed += 1
-            else:
-                tqdm.write(printable("wrote " + ", ".join(map(str, written))))
-                done += 1
-    except KeyboardInterrupt:
-        print(f"\n{done} of {len(jobs)} fused, all of them whole; --skip-existing goes on from here", file=sys.stderr)
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return failed
 
 
 def main(argv: list[str] | None = None) -> int:

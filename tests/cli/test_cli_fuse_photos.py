@@ -13,11 +13,12 @@ from PIL import Image
 from scripts import ENVIRONMENT, fails, picture, script, tiny_info, tiny_trees
 
 from refusion_jax.cli import fuse as cli
-from refusion_jax.cli import fusing
 from refusion_jax.cli.fuse import main
 from refusion_jax.fusing import model as inference
+from refusion_jax.fusing import stacks
 from refusion_jax.imaging.files import read_image, read_picture, write_image
 from refusion_jax.imaging.metadata import Metadata
+from refusion_jax.models.build import Params
 from refusion_jax.weights import pretrained
 from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import from_names
@@ -162,7 +163,7 @@ def shifted_pair(folder, dy=4, dx=-6, color=False):
 class Seen:
     """A model that keeps what it was given and returns the first picture."""
 
-    task, params = "ivif", {"F": None}
+    task, params = "ivif", Params({})
 
     def __init__(self):
         self.given = []
@@ -267,7 +268,7 @@ def test_stacks_are_aligned_frame_by_frame(tmp_path, weights, monkeypatch):
         frame = np.clip(scene[10 - dy : 90 - dy, 10 - dx : 122 - dx] * 2.0 ** (i - 1), 0, 255)
         write_image(tmp_path / "in" / f"{2 - i}.png", frame.astype(np.uint8))
     given = []
-    monkeypatch.setattr(fusing, "fused_picture", lambda model, frames, *_, **__: given.extend(frames) or frames[0])
+    monkeypatch.setattr(stacks, "fuse_stack", lambda model, frames, **_: given.extend(frames) or frames[0])
     fuse("--ckpt", weights, "--stack", tmp_path / "in", "--align", "translation", "--out", tmp_path / "x.png")
     assert [f.shape for f in given] == [given[0].shape] * 3 and given[0].shape[0] >= 72
     dark, middle = given[0].astype(int), given[1].astype(int)

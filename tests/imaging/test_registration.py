@@ -1,14 +1,15 @@
 """Finding how pictures of one scene lie to each other, on real pairs, and bringing one onto the other."""
 
+import re
+
 import numpy as np
 import pytest
 
 from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.alignment import MOTIONS, Transform, read_transform, register, warp, write_transform
-from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.common_frame import largest_rectangle
-from refusion_jax.imaging.files import read_image
+from refusion_jax.imaging.files import read_luma
 from refusion_jax.imaging.registration import estimate_shift, looks_misregistered
 
 # Pairs that are shifted as published, by 2 to 6 pixels: bringing them together raises their mutual information.
@@ -30,7 +31,7 @@ SHIFTED = {
 def lumas(folder, task, every=1):
     """(name, a, b) of every n-th pair of a task."""
     for pair in find_pairs(folder / task, task)[::every]:
-        yield pair.name.split("/")[-1], to_luma(read_image(pair.a)), to_luma(read_image(pair.b))
+        yield pair.name.split("/")[-1], read_luma(pair.a), read_luma(pair.b)
 
 
 def shifted(a, b, dy, dx, margin=20):
@@ -87,15 +88,18 @@ def test_pictures_that_tell_nothing_have_no_confidence():
             estimate_shift(flat, b)
 
 
-@pytest.mark.parametrize("task,every,found", [("ivif", 5, 0.75), ("meie", 8, 0.85), ("mfif", 8, 0.75), ("mif", 60, 0)])
-def test_real_pairs(real_data, task, every, found):
-    """None that lies well is warned of; of those moved by 4 pixels most are, where the sources share edges."""
+@pytest.mark.parametrize(
+    ("task", "every", "least", "most"),
+    [("ivif", 10, 0.75, 1), ("meie", 16, 0.85, 1), ("mfif", 16, 0.6, 1), ("mif", 120, 0, 0.2)],
+)
+def test_real_pairs(real_data, task, every, least, most):
+    """None that lies well is warned of; moved by 4 pixels most are, but for medical ones, whose edges do not agree."""
     seen = []
     for name, a, b in lumas(real_data, task, every):
         if name not in SHIFTED:
             assert looks_misregistered(a, b) is None, name
             seen.append(looks_misregistered(*shifted(a, b, -4, 1)) is not None)
-    assert len(seen) >= 6 and np.mean(seen) >= found
+    assert len(seen) >= 5 and least <= np.mean(seen) <= most
 
 
 def test_real_pairs_that_are_shifted(real_data):
@@ -104,8 +108,13 @@ def test_real_pairs_that_are_shifted(real_data):
         for task in ("ivif", "mfif", "meie")
         for pair in find_pairs(real_data / task, task)
     }
-    for name in SHIFTED & pairs.keys():
-        assert looks_misregistered(to_luma(read_image(pairs[name].a)), to_luma(read_image(pairs[name].b))), name
+    for name in SHIFTED:
+        warning = looks_misregistered(read_luma(pairs[name].a), read_luma(pairs[name].b))
+        assert warning is not None and 1.5 < largest_number(warning) < 8, name
+
+
+def largest_number(text):
+    return max(map(float, re.findall(r"\d+\.\d+", text)))
 
 
 # Bringing one onto the other
@@ -138,7 +147,7 @@ def test_a_known_motion_is_recovered(real_data, task, name, motion):
     """To 0.2 pixels: what registering finds after moving the second picture, against what it found before."""
     cv2 = pytest.importorskip("cv2")
     (pair,) = [p for p in find_pairs(real_data / task, task) if p.name.split("/")[-1] == name]
-    a, b = to_luma(read_image(pair.a)), to_luma(read_image(pair.b))
+    a, b = read_luma(pair.a), read_luma(pair.b)
     h, w = a.shape
     known = motion_matrix(motion, a.shape, len(motion) + len(name))
     moved = cv2.warpPerspective(b, known, (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)

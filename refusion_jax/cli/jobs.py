@@ -1,10 +1,12 @@
-"""What fuse.py writes and where: one job per pair or stack, and no result over an input or over another result."""
+"""What the command fuse reads and writes: one job per pair or stack, no result over an input or another result."""
 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refusion_jax.data.pairs import natural_key
+from refusion_jax.data.search import find_pairs, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS
 
@@ -16,6 +18,37 @@ class Sources:
     name: str
     paths: tuple[Path, ...]
     stack: bool = False
+
+
+def find_sources(
+    pairs: Sequence[tuple[str, str]], data: str | None, stacks: Sequence[Sequence[str]], task: str | None
+) -> list[Sources]:
+    """Everything that --pair, --data and --stack name, in this order. Raises InputError for what is not there."""
+    found = [pair for a, b in pairs for pair in pairs_from_arguments(a, b)]
+    found += find_pairs(data, task) if data else []
+    stacked = [_stack(words) for words in stacks]
+    return [Sources(pair.name, (pair.a, pair.b)) for pair in found] + stacked
+
+
+def _stack(words: Sequence[str]) -> Sources:
+    """The frames that one --stack names: pictures, or the pictures directly in a folder, in natural order."""
+    frames: list[Path] = []
+    for path in map(Path, words):
+        if path.is_dir():
+            inside = [p for p in path.iterdir() if p.suffix.lower() in READABLE_EXTENSIONS and p.is_file()]
+            inside = [p for p in inside if not p.name.startswith(".")]
+            if not inside:
+                raise InputError(f"{path}: expected a folder of pictures, found none")
+            frames += sorted(inside, key=lambda p: natural_key(p.name.casefold()))
+        elif not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        else:
+            frames.append(path)
+    if len(frames) < 2:
+        raise InputError(f"--stack needs two or more pictures, got {len(frames)}: {', '.join(map(str, frames))}")
+    folder = Path(words[0])
+    is_one_folder = len(words) == 1 and folder.is_dir()
+    return Sources(folder.resolve().name if is_one_folder else frames[0].stem, tuple(frames), stack=True)
 
 
 @dataclass(frozen=True)
@@ -42,19 +75,7 @@ def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, 
     .png). maps: also plan NAME_w.png and NAME_v.png.
     Raises InputError when `out` can be neither, when two results would be one file and when one would be a source.
     """
-    suffix = out.suffix.lower()
-    if suffix in WRITABLE_FORMATS and not out.is_dir():
-        if len(sets) > 1:
-            raise InputError(f"--out {out} names one picture, but there are {len(sets)} pairs; give a folder")
-        if extension and WRITABLE_FORMATS[suffix] != WRITABLE_FORMATS[extension]:
-            raise InputError(f"--out {out} and --format {extension[1:]} disagree; leave out --format")
-        paths = [out]
-    elif not out.is_dir() and (suffix in READABLE_EXTENSIONS or out.exists()):
-        known = " ".join(sorted(WRITABLE_FORMATS))
-        raise InputError(f"cannot write pictures to --out {out}; expected a folder or a name with one of {known}")
-    else:
-        # A name is kept whole: with_suffix would take dots in it for extensions.
-        paths = [out / f"{one.name}{extension or '.png'}" for one in sets]
+    paths = _result_paths([one.name for one in sets], out, extension)
     jobs = []
     for one, path in zip(sets, paths, strict=True):
         stem = path.name[: -len(path.suffix)]
@@ -62,6 +83,22 @@ def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, 
         jobs.append(Job(one.name, one.paths, path, extra, one.stack))
     _check_results(jobs)
     return jobs
+
+
+def _result_paths(names: Sequence[str], out: Path, extension: str | None) -> list[Path]:
+    """Where the pictures of these names go."""
+    suffix = out.suffix.lower()
+    if suffix in WRITABLE_FORMATS and not out.is_dir():
+        if len(names) > 1:
+            raise InputError(f"--out {out} names one picture, but there are {len(names)} pairs; give a folder")
+        if extension and WRITABLE_FORMATS[suffix] != WRITABLE_FORMATS[extension]:
+            raise InputError(f"--out {out} and --format {extension[1:]} disagree; leave out --format")
+        return [out]
+    if not out.is_dir() and (suffix in READABLE_EXTENSIONS or out.exists()):
+        known = " ".join(sorted(WRITABLE_FORMATS))
+        raise InputError(f"cannot write pictures to --out {out}; expected a folder or a name with one of {known}")
+    # A name is kept whole: with_suffix would take dots in it for extensions.
+    return [out / f"{name}{extension or '.png'}" for name in names]
 
 
 def check_extra(path: Path, jobs: Iterable[Job], option: str) -> None:
