@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -79,6 +80,17 @@ def pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
             path = folder / f"deep.{suffix}"
             write_image(path, array.astype(np.uint16) * 257)
             yield suffix, path.read_bytes()
+    for options in (
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zlib", "tile": (16, 16), "byteorder": ">"},
+        {"compression": "zstd", "bigtiff": True},
+        {"compression": "packbits", "rowsperstrip": 5},
+        {"compression": "lzma", "planarconfig": "separate"},
+    ):
+        planes = np.moveaxis(colour, -1, 0) if "planarconfig" in options else colour
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, planes.astype(np.uint16) * 257, photometric="rgb", **options)
+        yield "tif", buffer.getvalue()
     image = Image.fromarray(colour)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"

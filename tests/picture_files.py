@@ -1,9 +1,12 @@
-"""Image files put together byte by byte for the tests: TIFF and PNG of layouts that the libraries here do not write."""
+"""Image files put together byte by byte for the tests: TIFF and PNG of layouts that the libraries do not write."""
 
 import struct
 import zlib
 
 import numpy as np
+import pytest
+
+from refusion_jax.errors import InputError
 
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)  # every level of 16 bits
 RAMP_RGB = np.stack([RAMP, RAMP[::-1, ::-1], np.roll(RAMP, 12345)], axis=-1)
@@ -19,6 +22,17 @@ ORIENTED = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
+
+
+def refused(function, path, *words):
+    """The one line with which `function` refuses a file; it names the path and has all the words."""
+    with pytest.raises(InputError) as caught:
+        function(path)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    for word in words:
+        assert word in message
+    return message
 
 
 def png_chunk(kind, data):

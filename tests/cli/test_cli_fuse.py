@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 import pytest
+from fuse_command import fuse, images, refused
 from PIL import Image
-from scripts import fails, picture, script, tiny_info, tiny_run, tiny_trees
+from scripts import picture, script, tiny_info, tiny_run, tiny_trees
 
 from refusion_jax.cli.common import printable, run_command
 from refusion_jax.cli.fuse import main
-from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.imaging.files import read_image, write_image
 from refusion_jax.weights.safetensors_file import write_safetensors
@@ -21,40 +21,6 @@ from refusion_jax.weights.trees import from_names
 def run_dir(tmp_path_factory):
     """A run directory with two checkpoints."""
     return tiny_run(tmp_path_factory.mktemp("runs") / "tiny run.v1", seeds=(0, 1))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """The trees of seed 0 as a file, which is read faster than a run directory."""
-    path = tmp_path_factory.mktemp("weights") / "tiny weights.v1.safetensors"
-    write_safetensors(path, from_names(tiny_trees()), tiny_info())
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(weights):
-    return inference.load(weights)
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """Two colour pictures of one scene; the second is the darker."""
-    return (
-        write_image(tmp_path / "in" / "scene_A.png", picture(1, color=True, mean=170)),
-        write_image(tmp_path / "in" / "scene_B.png", picture(2, color=True, mean=70)),
-    )
-
-
-def fuse(*arguments):
-    assert main([*map(str, arguments)]) == 0
-
-
-def refused(capsys, *arguments, status=2):
-    return fails(main, capsys, *arguments, status=status)
-
-
-def images(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 # Where results go and what they hold

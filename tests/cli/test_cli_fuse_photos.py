@@ -9,12 +9,11 @@ import time
 
 import numpy as np
 import pytest
+from fuse_command import fuse, images, refused
 from PIL import Image
-from scripts import ENVIRONMENT, fails, picture, script, tiny_info, tiny_trees
+from scripts import ENVIRONMENT, picture, script, tiny_info, tiny_trees
 
 from refusion_jax.cli import fuse as cli
-from refusion_jax.cli.fuse import main
-from refusion_jax.fusing import model as inference
 from refusion_jax.fusing import stacks
 from refusion_jax.imaging.files import read_image, read_picture, write_image
 from refusion_jax.imaging.metadata import Metadata
@@ -22,39 +21,6 @@ from refusion_jax.models.build import Params
 from refusion_jax.weights import pretrained
 from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import from_names
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    write_safetensors(path, from_names(tiny_trees()), tiny_info())
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(weights):
-    return inference.load(weights)
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """Two colour pictures of one scene; the second is the darker."""
-    return (
-        write_image(tmp_path / "in" / "scene_A.png", picture(1, color=True, mean=170)),
-        write_image(tmp_path / "in" / "scene_B.png", picture(2, color=True, mean=70)),
-    )
-
-
-def fuse(*arguments, status=0):
-    assert main([*map(str, arguments)]) == status
-
-
-def refused(capsys, *arguments):
-    return fails(main, capsys, *arguments)
-
-
-def images(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def deep(image, seed=0):

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from picture_files import ORIENTED
+from picture_files import ORIENTED, refused
 from PIL import ExifTags, Image
 
 from refusion_jax.errors import InputError
@@ -29,16 +29,6 @@ def saved(path, array, mode=None, **options):
         image = image.convert(mode)
     image.save(path, **options)
     return path
-
-
-def refused(function, path, *words):
-    with pytest.raises(InputError) as caught:
-        function(path)
-    message = str(caught.value)
-    assert "\n" not in message and str(path) in message
-    for word in words:
-        assert word in message
-    return message
 
 
 def everything_in(folder):

@@ -9,7 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from picture_files import ORIENTED, RAMP, RAMP_RGB, png, png_chunk, tiff
+from picture_files import ORIENTED, RAMP, RAMP_RGB, png, png_chunk, refused, tiff
 from PIL import Image
 
 from refusion_jax.errors import InputError
@@ -24,15 +24,6 @@ RGB, GREY, GREY_ALPHA = RGBA[..., :3], RGBA[..., 0], RGBA[..., [0, 3]]
 def saved(path, data):
     path.write_bytes(data)
     return path
-
-
-def refused(function, path, *words):
-    with pytest.raises(InputError) as caught:
-        function(path)
-    message = str(caught.value)
-    assert "\n" not in message and str(path) in message
-    for word in words:
-        assert word in message
 
 
 def test_to_depth_is_exact_both_ways():
