@@ -1,5 +1,5 @@
-"""Pictures: reading and writing files (files), colour and luma (color), colour maps (colormaps).
+"""Pictures: files (files), luma and colour (color), the range step (ranges), colours of maps (colormaps).
 
-Behind `files`: opening and limits (opening), Pillow's modes to arrays (decoding, pixels), 16 bits (tiff, deep),
-EXIF and profiles (metadata, exif).
+Behind `files`: opening, limits and Pillow's modes (reading), TIFF (tiff), EXIF and profiles (metadata). For pictures
+that do not lie on each other: registration, alignment, common_frame, resizing.
 """

@@ -9,6 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from picture_files import ORIENTED, RAMP, RAMP_RGB, png, png_chunk, refused, tiff
 from PIL import Image
 
@@ -176,6 +177,22 @@ def test_png_with_alpha(tmp_path):
         picture = read_picture(saved(tmp_path / "a.png", png(array, png_chunk(b"tRNS", key))))
         np.testing.assert_array_equal(picture.pixels, array)
         assert picture.notes == ("alpha dropped",)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits", "lzma", "zstd"])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">", "tile": (16, 16)}, {"rowsperstrip": 5}])
+def test_tiff_as_other_programs_write_it(tmp_path, compression, options):
+    make = [(271, "s", 0, "Maker", True)]
+    for array in (RGB, GREY, to_depth(RGB, 8), to_depth(GREY, 8)):
+        kind = "rgb" if array.ndim == 3 else "minisblack"
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, array, photometric=kind, compression=compression, extratags=make, **options)
+        picture = read_picture(path)
+        np.testing.assert_array_equal(picture.pixels, array)
+        assert picture.notes == () and picture.pixels.dtype == array.dtype and image_size(path) == array.shape[:2]
+        exif = Image.Exif()
+        exif.load(picture.metadata.exif)
+        assert exif[271] == "Maker" and exif[274] == 1
 
 
 def test_12_bits_of_grey_fill_the_range(tmp_path):
