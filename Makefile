@@ -15,7 +15,7 @@ $(BIN)/.installed: requirements.txt requirements-cpu.txt requirements-dev.txt
 
 demo: $(BIN)/.installed
 	@test -d demo/run || $(BIN)/python train.py --task meie --preset quick --out demo/run
-	@test -d demo/pair || $(BIN)/python -m refusion_jax scenes --task meie --seed 2026 --count 1 --size 384x512 --out demo/pair
+	@test -d demo/pair || $(BIN)/python -m refusion_jax scenes --task meie --seed 2026 --start 8 --count 1 --size 384x512 --out demo/pair
 	@$(BIN)/python fuse.py --ckpt demo/run --pair demo/pair/*/*_A.png demo/pair/*/*_B.png --out demo/fused.png --maps
 	@echo "the fused picture: demo/fused.png (its sources: demo/pair; training previews: demo/run/previews)"
 

@@ -14,13 +14,13 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from refusion_jax import load  # noqa: E402
 from refusion_jax.runtime.compiling import enable_cache  # noqa: E402
-from refusion_jax.scenes.pairs import make_pair  # noqa: E402
+from refusion_jax.scenes import make_pair  # noqa: E402
 
 SIZE = (240, 320)  # of a scene, pixels
 SHOWN = {  # task: index of the scene in the stream of seed 2026 (never trained on), names of the columns
     "ivif": (1, ("infrared", "visible", "fused")),
-    "mif": (1, ("PET, SPECT or CT", "MRI", "fused")),
-    "mfif": (1, ("near focus", "far focus", "fused")),
+    "mif": (4, ("PET, SPECT or CT", "MRI", "fused")),
+    "mfif": (0, ("near focus", "far focus", "fused")),
     "meie": (1, ("under-exposed", "over-exposed", "fused")),
 }
 GAP, HEADER = 6, 16

@@ -1,16 +1,22 @@
-"""The command scenes: write built-in scenes as pairs of PNG files."""
+"""The command scenes: write built-in scenes as pairs of pictures, and their ground truth where it is asked for."""
 
 import argparse
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
+import tifffile
+
 from refusion_jax.cli.common import program
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_image
-from refusion_jax.scenes.pairs import make_pair, task_name
+from refusion_jax.runtime.writing import whole_file
+from refusion_jax.scenes import ScenePair, make_pair
+from refusion_jax.tasks import task_name
 
 FOLDERS = {"ivif": ("infrared", "visible"), "mif": ("CT_PET_SPECT", "MRI")}
+TRUTH = "ground_truth"  # a folder that the search for pairs passes over
 
 
 def pair_paths(out: Path, task: str, name: str) -> tuple[Path, Path]:
@@ -21,6 +27,24 @@ def pair_paths(out: Path, task: str, name: str) -> tuple[Path, Path]:
     return out / name / f"{name}_A.png", out / name / f"{name}_B.png"
 
 
+def truth_paths(out: Path, task: str, name: str) -> tuple[Path, ...]:
+    """Paths of a ground truth: two PNG files for ivif and mif, one for mfif, a TIFF file of float32 for meie."""
+    if task in FOLDERS:
+        return tuple(out / TRUTH / folder / f"{name}.png" for folder in FOLDERS[task])
+    return (out / TRUTH / f"{name}{'.tif' if task == 'meie' else '.png'}",)
+
+
+def truth_pictures(task: str, pair: ScenePair) -> tuple[np.ndarray, ...]:
+    """What goes into the files of `truth_paths`: uint8 but for meie, whose linear radiance stays float32."""
+    if task == "meie":
+        return (pair.truth,)
+    levels = np.rint(255 * pair.truth).astype(np.uint8)
+    if task == "mfif":
+        return (levels,)
+    split = pair.a.shape[2] if pair.a.ndim == 3 else 1
+    return tuple(part[..., 0] if part.shape[2] == 1 else part for part in (levels[..., :split], levels[..., split:]))
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from "HxW" or "N". Raises InputError for anything else."""
     match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
@@ -29,29 +53,33 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def write_pairs(task: str, out: Path, count: int, seed: int, size: tuple[int, int], start: int = 0) -> list[Path]:
+def write_pairs(
+    task: str, out: Path, count: int, seed: int, size: tuple[int, int], start: int = 0, truth: bool = False
+) -> list[Path]:
     """Write ``count`` pairs from index ``start`` and return the files. InputError if one exists already."""
     task = task_name(task)
-    if count < 1:
-        raise InputError(f"--count: expected 1 or more, got {count}")
-    if start < 0:
-        raise InputError(f"--start: expected 0 or more, got {start}")
+    for option, value, least in (("--count", count, 1), ("--start", start, 0)):
+        if value < least:
+            raise InputError(f"{option}: expected {least} or more, got {value}")
     names = [f"{task}_{index:05d}" for index in range(start, start + count)]
-    paths = [pair_paths(out, task, name) for name in names]
-    for path in (p for both in paths for p in both):
+    paths = [pair_paths(out, task, name) + (truth_paths(out, task, name) if truth else ()) for name in names]
+    written = [path for files in paths for path in files]
+    for path in written:
         if path.exists():
             raise InputError(f"{path} exists and is not overwritten; choose another --out or --start")
-    for index, both in enumerate(paths, start):
-        made = make_pair(task, seed, index, size)
-        for path, picture in zip(both, (made.a, made.b), strict=True):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"cannot make the folder {path.parent}: {error.strerror}; choose another --out"
-                ) from None
-            write_image(path, picture)
-    return [path for both in paths for path in both]
+    for index, files in enumerate(paths, start):
+        pair = make_pair(task, seed, index, size)
+        for path, picture in zip(files, (pair.a, pair.b, *truth_pictures(task, pair)), strict=False):
+            _write(path, picture)
+    return written
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    if picture.dtype == np.float32:
+        with whole_file(path) as file:
+            tifffile.imwrite(file, picture, photometric="rgb", compression="zlib", predictor=True)
+    else:
+        write_image(path, picture)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,15 +91,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which stream of scenes (default 0)")
     parser.add_argument("--size", default="256x256", help="HEIGHTxWIDTH in pixels (default 256x256)")
     parser.add_argument("--start", type=int, default=0, help="index of the first pair (default 0)")
+    parser.add_argument("--truth", action="store_true", help=f"write the ground truth too, to OUT/{TRUTH}")
     options = parser.parse_args(arguments)
     try:
-        write_pairs(options.task, options.out, options.count, options.seed, parse_size(options.size), options.start)
-        task = task_name(options.task)
+        task, size = task_name(options.task), parse_size(options.size)
+        write_pairs(task, options.out, options.count, options.seed, size, options.start, options.truth)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     where = [options.out / folder for folder in FOLDERS[task]] if task in FOLDERS else [options.out]
     print(f"{options.count} {task} pairs in {' and '.join(str(folder) for folder in where)}")
+    if options.truth:
+        print(f"their ground truth in {options.out / TRUTH}")
     return 0
 
 

@@ -1,5 +1,5 @@
-"""Built-in scenes: pairs for all four tasks from a seeded generator, so that training needs no download."""
+"""Built-in scenes: pairs for all four tasks from a seeded generator, with their ground truth; no download needed."""
 
-from refusion_jax.scenes.pairs import TASKS, ScenePair, make_pair, make_pairs
+from refusion_jax.scenes.pairs import ScenePair, make_pair
 
-__all__ = ["TASKS", "ScenePair", "make_pair", "make_pairs"]
+__all__ = ["ScenePair", "make_pair"]

@@ -14,7 +14,8 @@ from refusion_jax.fusing.stacks import distinct, fuse_lumas, fuse_stack
 from refusion_jax.imaging.blending import Blend
 from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma
 from refusion_jax.imaging.files import read_image
-from refusion_jax.scenes import exposure, sensor
+from refusion_jax.scenes.rooms import room
+from refusion_jax.scenes.sensors import Sensor
 from refusion_jax.weights.trees import from_names
 
 
@@ -135,15 +136,13 @@ def mef_ssim(frames, fused, size=8):
 
 
 def exposures(seed, count):
-    """A bracket of a built-in scene: luma uint8, three to eight stops from the first to the last."""
+    """A bracket of a built-in room: luma uint8, three to eight stops from the first to the last."""
     rng = np.random.default_rng(seed)
-    light = np.maximum(exposure.radiance(rng, (96, 128)), 1e-6)
-    level = sensor.luma(light)
-    low, high = np.log2(0.6 / np.percentile(level, 98)), np.log2(0.25 / np.percentile(level, 15))
-    curve = sensor.response(rng)
+    light = np.maximum(room(rng, (96, 128), "evening").canvas[:3], 1e-6)
+    low, high = np.log2(0.6 / np.percentile(light[1], 98)), np.log2(0.25 / np.percentile(light[1], 15))
+    sensor = Sensor.random(rng, 20000, 20000)
     stops = np.linspace(low, np.clip(high, low + 3, low + 8), count)
-    frames = [to_luma(sensor.expose(rng, light, 2.0**stop, curve, 20000.0, 3.0, np.ones(3))) for stop in stops]
-    return [np.rint(frame).astype(np.uint8) for frame in frames]
+    return [np.rint(to_luma(255 * sensor.expose(light, 2.0**stop, rng))).astype(np.uint8) for stop in stops]
 
 
 def test_brackets_beat_any_two_of_their_frames(reference):
