@@ -71,6 +71,7 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     import numpy as np
 
     from refusion_jax.method import meta
+    from refusion_jax.method.losses import LossSettings
     from refusion_jax.models import build as networks
     from refusion_jax.models.build import init_params
     from refusion_jax.runtime.compiling import enable_cache, jit, run_once
@@ -78,15 +79,15 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
 
     enable_cache()
     modules = networks.build()
-    nets, loss = meta.linen_networks(*modules), meta.LossSettings()
-    inner = {"eta_f": 1e-4, "eta_r": 1e-4, "recompute": devices.recompute("auto")}
+    nets, loss = networks.linen_networks(*modules), LossSettings()
+    recompute = devices.recompute("auto")
     params = run_once(lambda key: init_params(modules, key), jax.random.key(0))
     train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
     if which == "fusion":
         step = jit(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss))
         arguments = params, tuple(train)
     else:
-        step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, **inner))
+        step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
         arguments = params, tuple(train), tuple(test)
     step.prepare(*arguments)
     devices.set_memory(which)

@@ -1,7 +1,9 @@
-"""The configuration: every key declared, explained and checked once; TOML files and --set are diffs to it.
+"""The configuration: the sections of settings put together, read and checked; TOML files and --set are diffs to it.
 
-Order of application: the defaults below (the paper's recipe) <- configs/TASK.toml <- configs/PRESET.toml
-<- configs/PRESET-TASK.toml, where there is one <- --set.
+Order of application: the defaults (the paper's recipe) <- configs/TASK.toml <- configs/PRESET.toml
+<- configs/PRESET-TASK.toml, where there is one <- --set. Sections that belong to a part of the package are declared
+there: loss in method/losses.py, meta in method/meta.py, model in models/build.py, lengths and learning rates of train
+in method/algorithm.py.
 """
 
 import dataclasses
@@ -15,138 +17,93 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from refusion_jax.errors import InputError
-from refusion_jax.method.losses import SOBEL_FORMS
+from refusion_jax.method.algorithm import Schedule
+from refusion_jax.method.losses import LossSettings
+from refusion_jax.method.meta import MetaSettings
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
 from refusion_jax.models.build import OURS, ModelSettings, split_name
-from refusion_jax.tasks import TASK_ALIASES, TASKS
+from refusion_jax.settings import check_section, setting
+from refusion_jax.tasks import TASKS, nearest, task_name
 
 PRESETS = ("paper", "quick", "tuned")
-OPTIMIZERS = ("adam", "normalized")
-PRECISIONS = ("float32", "bfloat16")
-RECOMPUTE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataSettings:
     """Where pairs come from and how batches are cut from them."""
 
     dir: str = ""  # folder of pairs or manifest; "" = the built-in scenes
-    crop: int = 128  # side of the square training crops, pixels
-    batch: int = 4  # pairs a batch
+    crop: int = setting(128, least=8)  # side of the square training crops, pixels
+    batch: int = setting(4, least=1)  # pairs a batch
     flips: bool = True  # random horizontal and vertical flips, the same for both sources
-    swap_sources: bool = True  # every second pair of a batch in the order (b, a), so no constant preference can win
-    validation_every: int = 10  # every n-th pair by sorted name is held out and never trained on; 0 = none
+    # Every n-th pair by sorted name is held out and never trained on; 0 = none.
+    validation_every: int = setting(10, least=0)
     exclude: tuple[str, ...] = ()  # names of pairs to leave out altogether
-    cache_mib: int = 4096  # decoded luma images kept in memory up to this many MiB
-    scenes: int = 96  # number of built-in scenes when dir is ""
-    scene_size: int = 256  # their side, pixels
+    cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory up to this many MiB
+    scenes: int = setting(96, least=2)  # number of built-in scenes when dir is ""
+    scene_size: int = setting(256, least=32)  # their side, pixels
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """Eq. 1-6."""
-
-    alpha1: float = 1.0  # weight of the gradient term in L_f (Eq. 1)
-    alpha2: float = 1.0  # weight of the gradient term in L_r (Eq. 4)
-    sobel_form: str = "l1"  # l1 |gx|+|gy|, magnitude sqrt(gx^2+gy^2), or components (gx, gy)
-    w_floor: float = 0.0  # the least intensity weight of a source; above 0, w cannot collapse onto one of them
-    proposal_form: str = ""  # the form of the gradients that P sees; "" = sobel_form
-    sobel_scale: float = 1.0  # factor on the Sobel kernel; sets the balance of gradient against intensity
-
-
-@dataclass(frozen=True)
-class MetaConfig:
-    """The inner step and P's own optimiser (Eq. 7-10)."""
-
-    inner_steps: int = 1  # explicit SGD steps from F to F'
-    eta_f: float = 0.0  # step size of Eq. 7; 0 = F's current learning rate
-    eta_r: float = 0.0  # step size of Eq. 8; 0 = R's current learning rate
-    first_order: bool = False  # drop the second-order term; P's gradient is then zero (a control)
-    optimizer: str = "adam"  # adam, or normalized: the gradient divided by its largest entry, then plain descent
-    adam_eps: float = 1e-16  # far below Adam's usual 1e-8, which would swallow a gradient that carries eta_f
-
-
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainSettings(Schedule):
     """Algorithm 1's lengths, the learning rates, and how the machine is used."""
 
-    epochs: int = 50  # L
-    meta_steps: int = 600  # M, a epoch
-    fusion_steps: int = 1600  # N, a epoch
-    lr_f: float = 1e-4  # Adam, F
-    lr_r: float = 1e-4  # Adam, R
-    lr_p: float = 1e-4  # of P's optimiser
-    lr_decay: float = 1.0  # all learning rates times this ...
-    lr_decay_epochs: int = 10  # ... every so many epochs
-    precision: str = "float32"  # of the networks' activations; bfloat16 halves what an accelerator moves
-    recompute: str = "auto"  # on: the meta step evaluates P twice to keep less in memory; auto: on a CPU
+    # Of the networks' activations; bfloat16 halves what an accelerator moves.
+    precision: str = setting("float32", choices=("float32", "bfloat16"))
+    # on: the meta step evaluates P twice to keep less in memory; auto: on a CPU.
+    recompute: str = setting("auto", choices=("auto", "on", "off"))
     init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
-    devices: int = 0  # devices (of each process) over which every batch is divided; 0 = all there are
+    devices: int = setting(0, least=0)  # devices (of each process) that share every batch; 0 = all there are
     # Steps handed to the devices in one program; 0 = 1 on a CPU, 10 on an accelerator. Single ones where a phase or the
     # steps to the next checkpoint of checkpoint.every_steps, leave no room. Stops take effect between programs.
-    steps_per_dispatch: int = 0
+    steps_per_dispatch: int = setting(0, least=0)
 
 
 @dataclass(frozen=True)
-class LogConfig:
+class LogSettings:
     """What is written while training."""
 
-    every: int = 10  # steps between lines of metrics.jsonl
+    every: int = setting(10, least=1)  # steps between lines of metrics.jsonl
     tensorboard: bool = True  # also write TensorBoard event files
-    preview_every: int = 1  # epochs between preview pictures
-    preview_pairs: int = 3  # rows of a preview
-    preview_size: int = 256  # side of the centre crop shown, pixels
+    preview_every: int = setting(1, least=1)  # epochs between preview pictures
+    preview_pairs: int = setting(3, least=0)  # rows of a preview
+    preview_size: int = setting(256, least=8)  # side of the centre crop shown, pixels
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
+class ValidationSettings:
     """Scores of the held-out pairs while training."""
 
-    every: int = 5  # epochs between scorings (the last epoch is always scored); 0 = never
-    pairs: int = 16  # at most so many pairs, the first by name
+    every: int = setting(5, least=0)  # epochs between scorings (the last epoch is always scored); 0 = never
+    pairs: int = setting(16, least=1)  # at most so many pairs, the first by name
     metrics: tuple[str, ...] = ()  # () = the paper's six of the task
     best: str = "VIF"  # the checkpoint with the best mean of this metric is kept in RUN/best
 
 
 @dataclass(frozen=True)
-class CheckpointConfig:
+class CheckpointSettings:
     """When checkpoints are written; one is always written at the end of an epoch and when training stops."""
 
-    keep: int = 3  # the last so many are kept
-    every_minutes: float = 10.0  # also after so many minutes; 0 = off
-    every_steps: int = 0  # also after so many steps; 0 = off
+    keep: int = setting(3, least=1)  # the last so many are kept
+    every_minutes: float = setting(10.0, least=0)  # also after so many minutes; 0 = off
+    every_steps: int = setting(0, least=0)  # also after so many steps; 0 = off
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that determines a run."""
 
-    task: str = "meie"
-    preset: str = "paper"
-    seed: int = 0
-    data: DataConfig = field(default_factory=DataConfig)
+    task: str = setting("meie", choices=TASKS)
+    preset: str = setting("paper", choices=PRESETS)
+    seed: int = setting(0, least=0, below=2**31)
+    data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
-    loss: LossConfig = field(default_factory=LossConfig)
-    meta: MetaConfig = field(default_factory=MetaConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    log: LogConfig = field(default_factory=LogConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-
-
-def task_name(name: str) -> str:
-    """The canonical task name; `meif` means meie. InputError with the nearest name otherwise."""
-    lower = name.lower()
-    lower = TASK_ALIASES.get(lower, lower)
-    if lower not in TASKS:
-        raise InputError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}{nearest(lower, TASKS)}")
-    return lower
-
-
-def nearest(word: str, known) -> str:
-    """'; did you mean X?' for the closest known word, or nothing."""
-    found = difflib.get_close_matches(word, list(known), 1, 0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    loss: LossSettings = field(default_factory=LossSettings)
+    meta: MetaSettings = field(default_factory=MetaSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
 
 
 def nearest_key(word: str) -> str:
@@ -182,7 +139,7 @@ def _kinds() -> dict[str, Any]:
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested plain dict, tuples as lists."""
 
-    def plain(x):
+    def plain(x) -> Any:
         if isinstance(x, dict):
             return {k: plain(v) for k, v in x.items()}
         return list(x) if isinstance(x, tuple) else x
@@ -295,7 +252,7 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
     `top` sets single keys last, by section.key. Raises InputError on unknown tasks, presets, keys, types and values.
     """
     if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
+        raise InputError(f"unknown preset {preset!r}{nearest(preset, PRESETS)}")
     task = task_name(task)
     config = Config(task=task, preset=preset)
     for path, flat in layers(task, preset):
@@ -312,7 +269,13 @@ def resolve(task: str, preset: str = "paper", assignments=(), **top: Any) -> Con
 
 def load(path: Path) -> Config:
     """A run's config.toml."""
-    config = override(Config(), read_toml(path), str(path))
+    flat = read_toml(path)
+    if unknown := [key for key in flat if key not in _kinds()]:
+        raise InputError(
+            f"{path}: unknown key {unknown[0]!r}; did you mean {nearest_key(unknown[0])!r}? A run of another version "
+            "cannot be continued; a new run can start from its weights (--init)"
+        )
+    config = override(Config(), flat, str(path))
     config = dataclasses.replace(config, task=task_name(config.task))
     check(config)
     return config
@@ -320,78 +283,23 @@ def load(path: Path) -> Config:
 
 def check(config: Config) -> None:
     """InputError, naming the key, when a value is out of range or two do not go together."""
-
-    def need(ok: bool, key: str, expected: str) -> None:
-        if not ok:
-            value = config
-            for part in key.split("."):
-                value = getattr(value, part)
-            raise InputError(f"{key} must be {expected}, got {value!r}")
-
-    need(config.task in TASKS, "task", f"one of {', '.join(TASKS)}")
-    need(config.preset in PRESETS, "preset", f"one of {', '.join(PRESETS)}")
-    for key in (
-        "data.batch",
-        "data.scene_size",
-        "model.width",
-        "model.heads",
-        "model.blocks",
-        "model.expansion",
-        "meta.inner_steps",
-        "train.epochs",
-        "train.lr_decay_epochs",
-        "log.every",
-        "log.preview_every",
-        "checkpoint.keep",
-    ):
-        section, name = key.split(".")
-        need(getattr(getattr(config, section), name) >= 1, key, "at least 1")
-    for key in (
-        "seed",
-        "data.validation_every",
-        "data.cache_mib",
-        "train.meta_steps",
-        "train.fusion_steps",
-        "train.devices",
-        "train.steps_per_dispatch",
-        "log.preview_pairs",
-        "validation.every",
-        "checkpoint.every_minutes",
-        "checkpoint.every_steps",
-        "meta.eta_f",
-        "meta.eta_r",
-        "loss.alpha1",
-        "loss.alpha2",
-    ):
-        section, _, name = key.rpartition(".")
-        need(getattr(getattr(config, section) if section else config, name) >= 0, key, "0 or more")
-    for key in ("train.lr_f", "train.lr_r", "train.lr_p", "train.lr_decay", "loss.sobel_scale", "meta.adam_eps"):
-        section, name = key.split(".")
-        need(getattr(getattr(config, section), name) > 0, key, "greater than 0")
-    need(config.seed < 2**31, "seed", "below 2^31")
-    need(config.data.scenes >= 2, "data.scenes", "at least 2")
-    need(config.data.crop >= 8, "data.crop", "at least 8")
-    need(config.log.preview_size >= 8, "log.preview_size", "at least 8")
-    need(config.data.validation_every != 1, "data.validation_every", "0 (none) or at least 2")
-    need(not config.data.swap_sources or config.data.batch > 1, "data.batch", "at least 2 with data.swap_sources")
-    need(config.train.meta_steps + config.train.fusion_steps > 0, "train.fusion_steps", "positive if meta_steps is 0")
-    need(config.model.width % config.model.heads == 0, "model.heads", f"a divisor of model.width {config.model.width}")
-    for setting in OURS:
-        split_name(getattr(config.model, setting), setting)
-    need(config.loss.sobel_form in SOBEL_FORMS, "loss.sobel_form", " or ".join(SOBEL_FORMS))
-    need(config.train.precision in PRECISIONS, "train.precision", " or ".join(PRECISIONS))
-    need(config.train.recompute in RECOMPUTE, "train.recompute", " or ".join(RECOMPUTE))
-    need(0 <= config.loss.w_floor < 0.5, "loss.w_floor", "at least 0 and below 0.5")
-    need(config.loss.proposal_form in ("", *SOBEL_FORMS), "loss.proposal_form", " or ".join(("empty", *SOBEL_FORMS)))
-    need(config.validation.pairs >= 1, "validation.pairs", "at least 1")
-    scored = config.validation.metrics or TASK_METRICS[task_name(config.task)]
+    check_section("", config)
+    for section in dataclasses.fields(config):
+        if dataclasses.is_dataclass(settings := getattr(config, section.name)):
+            check_section(section.name, settings)
+    for network in OURS:
+        split_name(getattr(config.model, network), network)
+    if config.data.validation_every == 1:
+        raise InputError("data.validation_every must be 0 (none) or at least 2, got 1")
+    if config.train.per_epoch == 0:
+        raise InputError("train.fusion_steps must be positive if meta_steps is 0, got 0")
+    if config.model.width % config.model.heads:
+        raise InputError(f"model.heads must be a divisor of model.width {config.model.width}, got {config.model.heads}")
+    best, scored = config.validation.best, config.validation.metrics or TASK_METRICS[config.task]
     try:
         protocol_metrics("paper", scored)
-        protocol_metrics("paper", [config.validation.best])
+        protocol_metrics("paper", [best])
     except InputError as error:
         raise InputError(f"validation.metrics or validation.best: {error}") from None
-    if config.validation.best not in scored:
-        raise InputError(
-            f"validation.best must be one of the metrics scored ({', '.join(scored)}), got {config.validation.best!r}"
-        )
-    need(config.meta.optimizer in OPTIMIZERS, "meta.optimizer", " or ".join(OPTIMIZERS))
+    if best not in scored:
+        raise InputError(f"validation.best must be one of the metrics scored ({', '.join(scored)}), got {best!r}")

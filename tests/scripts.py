@@ -86,8 +86,8 @@ def tiny_run(folder: Path, task: str = "meie", seeds=(0,)) -> Path:
     for seed in seeds:
         trees = tiny_trees(seed)
         state = init_state(networks.Params(*(trees[name] for name in networks.NAMES)), make_optimizers())
-        state = state.replace(step=np.int32(10 * (seed + 1)))
-        checkpoints.save(manager, state, {"config": config.to_dict(whole), "streams": {}, "data_sha256": ""})
+        state = state._replace(step=np.int32(10 * (seed + 1)))
+        checkpoints.save(manager, state, {"config": config.to_dict(whole), "data_sha256": ""})
     manager.close()
     write_text(folder / "config.toml", config.to_toml(whole))
     return folder

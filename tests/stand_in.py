@@ -4,9 +4,12 @@ As a script, train.py with them: python tests/stand_in.py ARGUMENTS. For tests o
 several devices, each of which would compile the real ones for itself.
 """
 
+import functools
 import sys
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from refusion_jax.models import build as networks
@@ -41,6 +44,18 @@ class Propose(nn.Module):
 def build(**size):
     """As networks.build; of one size only."""
     return Fuse(), Rebuild(), Propose()
+
+
+@functools.cache
+def _shapes():
+    return networks.expected_shapes(build())
+
+
+def stand_in(seed=0, dtype=np.float32):
+    """(networks, Params), drawn by NumPy."""
+    rng = np.random.default_rng(seed)
+    trees = (jax.tree.map(lambda x: rng.uniform(-1, 1, x.shape).astype(dtype), shapes) for shapes in _shapes())
+    return networks.linen_networks(*build()), networks.Params(*trees)
 
 
 # A short training on a few small scenes: 2 epochs of 7 meta and 9 fusion steps.

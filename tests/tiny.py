@@ -5,7 +5,6 @@ import functools
 import numpy as np
 from flax import traverse_util
 
-from refusion_jax.method.meta import linen_networks
 from refusion_jax.models import build as networks
 from refusion_jax.weights import trees as parameters
 
@@ -15,7 +14,7 @@ SIZE = {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}
 @functools.cache
 def _modules(channels):
     modules = networks.build(**SIZE)
-    return linen_networks(*modules), networks.expected_shapes(modules, channels)
+    return networks.linen_networks(*modules), networks.expected_shapes(modules, channels)
 
 
 def tiny(seed=0, dtype=np.float32, channels=1):

@@ -196,18 +196,18 @@ def run(arguments) -> int:
     data = processes.together(lambda: load_data(config))
     from refusion_jax import config as configuration
     from refusion_jax.runtime.compiling import enable_cache
-    from refusion_jax.training import devices, loop, warm_start
+    from refusion_jax.training import devices, loop, run_directory, warm_start
 
     processes.require_same("settings or pairs", f"{configuration.to_toml(config)}{data.fingerprint}{out.resolve()}")
     devices.data_mesh(config.data.batch, config.train.devices)  # an error before anything is written
 
     def begin():
         if resuming:
-            loop.check_same_data(out, data)
-            loop.write_text(out / loop.CONFIG, configuration.to_toml(config))
+            run_directory.check_same_data(out, data)
+            run_directory.write_config(out, config)
         else:
             warm_start.initial_params(config)  # what cannot be a start is found before there is a run directory
-            loop.create_run(out, config, data)
+            run_directory.create_run(out, config, data)
 
     processes.from_lead(begin)
     enable_cache()

@@ -94,11 +94,6 @@ def crop_and_flip(pair: dict[str, np.ndarray], rng: np.random.Generator, crop: i
     }
 
 
-def swap_every_second(index: int, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The sources in the order (b, a) at odd positions of the stream: half of each batch."""
-    return {"a": pair["b"], "b": pair["a"]} if index % 2 else pair
-
-
 def batches(
     source: LumaPairs | Subset,
     seed: int,
@@ -106,13 +101,12 @@ def batches(
     crop: int,
     batch: int,
     flips: bool = True,
-    swap: bool = True,
     part: tuple[int, int] = (0, 1),
+    first: int = 0,
 ) -> grain.DatasetIterator:
-    """An endless, resumable stream of batches {"a", "b"}: (batch, crop, crop, 1) uint8.
+    """An endless stream of batches {"a", "b"}: (batch, crop, crop, 1) uint8, that begins with batch number `first`.
 
-    Shuffled anew at each pass over the source. Every crop depends on the seed and the position in the stream alone,
-    so the iterator's state (get_state, set_state) is a position, counted in batches.
+    Shuffled anew at each pass over the source. Every crop depends on the seed and the position in the stream alone.
 
     part: (i, n) gives the i-th of n equal parts of every batch, (batch/n, crop, crop, 1), and reads no more than that;
     the n parts in order are the batches of part (0, 1). n must divide the batch.
@@ -122,17 +116,12 @@ def batches(
         raise InputError(f"a batch of {batch} pairs cannot be divided into {parts} equal parts")
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     stream = stream.random_map(lambda pair, rng: crop_and_flip(pair, rng, crop, flips))
-    if swap:
-        stream = stream.map_with_index(swap_every_second)
     read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     # Without a buffer of its own, each batch would wait for its decoding.
     stream = stream.batch(batch // parts, drop_remainder=True)
-    if parts > 1:
-        stream = stream[index::parts]
+    if parts > 1 or first:
+        stream = stream[parts * first + index :: parts]
     return iter(stream.to_iter_dataset(read))
-
-
-STREAMS = {"meta": ("meta_train", "meta_test"), "fusion": ("fusion",)}
 
 
 def epoch_streams(pairs: LumaPairs, phase: str, seed: int, epoch: int, **how: Any) -> dict[str, grain.DatasetIterator]:

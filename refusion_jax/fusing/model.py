@@ -12,18 +12,20 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from refusion_jax.config import TASKS, Config, check, override, to_dict
+from refusion_jax.config import Config, check, override
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.tiles import TILE_BYTES, make_fuse, workers
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import check_one_size
 from refusion_jax.imaging.ranges import to_range
-from refusion_jax.method.meta import LossSettings, linen_networks, propose_weights
+from refusion_jax.method.losses import LossSettings
+from refusion_jax.method.meta import propose_weights
 from refusion_jax.models import build as networks
 from refusion_jax.models.build import ModelSettings, Params
 from refusion_jax.runtime.compiling import jit
 from refusion_jax.runtime.memory import available_bytes
+from refusion_jax.tasks import TASKS
 from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.reading import read_weights
 from refusion_jax.weights.trees import by_name, check_architecture, flatten
@@ -148,7 +150,7 @@ class Model:
 @functools.lru_cache(maxsize=8)
 def _compiled(modules: tuple, loss: LossSettings) -> dict[str, Callable]:
     """F, R and P as functions that are compiled once, however many models have them."""
-    nets = linen_networks(*modules)
+    nets = networks.linen_networks(*modules)
     return {
         "fuse": make_fuse(modules[0]),
         "rebuild": jit(nets.reconstruct),
@@ -193,7 +195,7 @@ def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, Mod
         check(stored)
     except InputError as error:
         raise InputError(f"{origin}: cannot be used: {error}") from None
-    return task, stored.model, LossSettings(**to_dict(stored)["loss"])
+    return task, stored.model, stored.loss
 
 
 def load(checkpoint: str | Path) -> Model:

@@ -1,5 +1,6 @@
-"""The health of P: numbers that show whether its maps carry information, hover at equality or have collapsed."""
+"""The health of P and of R: whether P's maps carry information or have collapsed, whether R tells the sources apart."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +21,9 @@ def proposal_health(
     v_sharper: how often v favours the source with the larger Sobel gradient (|gx|+|gy|, kernel/8), among pixels where
     the two differ by more than 0.01; 0.5 = no better than chance.
     """
+
+    chex.assert_equal_shape([a, b])
+    chex.assert_shape([w, v], (*a.shape[:3], 2))
 
     def mean(x):
         return mean_over(jnp.mean(x), axis)
@@ -43,4 +47,31 @@ def proposal_health(
         "v_spread": spread(v[..., 0]),
         "w_brighter": mean(jnp.where(brighter > 0, w[..., 0], w[..., 1])),
         "v_sharper": jnp.where(number > 0, share, 0.5),
+    }
+
+
+def reconstruction_health(
+    rebuilt: tuple[jax.Array, jax.Array], a: jax.Array, b: jax.Array, axis: str | None = None
+) -> dict[str, jax.Array]:
+    """Scalars from R's rebuilt images and the sources a, b, each (B,H,W,1). `axis` as for proposal_health.
+
+    rebuilt_error_a, rebuilt_error_b: mean squared error of the rebuilt source, relative to that of the mean of both
+    sources in its place; well below 1 = R tells the sources apart, 1 = no better than their mean.
+    rebuilt_distance: mean squared distance of the two rebuilt images, relative to that of the sources; towards 1.
+    Where both sources are equal there is nothing to tell apart: 1, 1 and 0.
+    """
+    rebuilt_a, rebuilt_b = rebuilt
+    chex.assert_equal_shape([rebuilt_a, rebuilt_b, a, b])
+
+    def distance(x, y):
+        return mean_over(jnp.mean(jnp.square(x - y)), axis)
+
+    apart = distance(a, b)
+    known = jnp.where(apart > 0, apart, 1.0)
+    # The mean of both sources is half their distance from each: a quarter of the squared one.
+    errors = [jnp.where(apart > 0, 4 * distance(x, y) / known, 1.0) for x, y in ((rebuilt_a, a), (rebuilt_b, b))]
+    return {
+        "rebuilt_error_a": errors[0],
+        "rebuilt_error_b": errors[1],
+        "rebuilt_distance": jnp.where(apart > 0, distance(rebuilt_a, rebuilt_b) / known, 0.0),
     }

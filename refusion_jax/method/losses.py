@@ -3,10 +3,30 @@
 Images are (B,H,W,1) luma in [0,1]. Every function is differentiable to second order with finite values on flat images.
 """
 
+from dataclasses import dataclass
+
+import chex
 import jax
 import jax.numpy as jnp
 
+from refusion_jax.settings import setting
+
 SOBEL_FORMS = ("l1", "magnitude", "components")
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Eq. 1-6. A further term of a loss has its weight here and its value in the function of that loss; nothing else
+    needs to know of it."""
+
+    alpha1: float = setting(1.0, least=0)  # weight of the gradient term in L_f (Eq. 1)
+    alpha2: float = setting(1.0, least=0)  # weight of the gradient term in L_r (Eq. 4)
+    # l1 |gx|+|gy|, magnitude sqrt(gx^2+gy^2), or components (gx, gy)
+    sobel_form: str = setting("l1", choices=SOBEL_FORMS)
+    # The least intensity weight of a source; above 0, w cannot collapse onto one of them.
+    w_floor: float = setting(0.0, least=0, below=0.5)
+    proposal_form: str = setting("", choices=("", *SOBEL_FORMS))  # form of the gradients that P sees; "" = sobel_form
+    sobel_scale: float = setting(1.0, above=0)  # factor on the Sobel kernel: the balance of gradient and intensity
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
@@ -41,38 +61,39 @@ def squared_error(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.sum((x - y) ** 2, -1)
 
 
-def fusion_loss(fused, a, b, w, v, *, alpha1: float = 1.0, sobel_form: str = "l1", sobel_scale: float = 1.0):
+def fusion_loss(fused, a, b, w, v, loss: LossSettings = LossSettings()):
     """L_f (Eq. 1-3): weighted squared distance of the fused image to both sources, in intensity and in gradient.
 
     fused, a, b: (B,H,W,1); w, v: (B,H,W,2), weights of source a and of source b. Returns the scalar L_f and the
     dict of its terms {"fusion", "fusion_intensity", "fusion_gradient"}; means over all pixels of the batch.
     """
-
-    def gradient(x):
-        return sobel(x, sobel_form, sobel_scale)
-
-    grad_fused, grad_a, grad_b = gradient(fused), gradient(a), gradient(b)
+    chex.assert_rank(fused, 4)
+    chex.assert_equal_shape([fused, a, b])
+    chex.assert_shape([w, v], (*fused.shape[:3], 2))
+    grad_fused, grad_a, grad_b = (sobel(x, loss.sobel_form, loss.sobel_scale) for x in (fused, a, b))
     intensity = jnp.mean(w[..., 0] * squared_error(a, fused) + w[..., 1] * squared_error(b, fused))
     edges = jnp.mean(v[..., 0] * squared_error(grad_a, grad_fused) + v[..., 1] * squared_error(grad_b, grad_fused))
-    total = intensity + alpha1 * edges
-    return total, {"fusion": total, "fusion_intensity": intensity, "fusion_gradient": edges}
+    return weighted_sum("fusion", intensity=(1.0, intensity), gradient=(loss.alpha1, edges))
 
 
-def reconstruction_loss(
-    rebuilt_a, rebuilt_b, a, b, *, alpha2: float = 1.0, sobel_form: str = "l1", sobel_scale: float = 1.0
-):
+def reconstruction_loss(rebuilt_a, rebuilt_b, a, b, loss: LossSettings = LossSettings()):
     """L_r (Eq. 4-6): per pixel the larger of the two sources' squared errors, in intensity and in gradient.
 
     All images (B,H,W,1). Returns the scalar L_r and the dict of its terms {"reconstruction",
     "reconstruction_intensity", "reconstruction_gradient"}; means over all pixels of the batch.
     """
-
-    def gradient(x):
-        return sobel(x, sobel_form, sobel_scale)
-
+    chex.assert_rank(a, 4)
+    chex.assert_equal_shape([rebuilt_a, rebuilt_b, a, b])
+    gradients = [sobel(x, loss.sobel_form, loss.sobel_scale) for x in (a, rebuilt_a, b, rebuilt_b)]
     intensity = jnp.mean(jnp.maximum(squared_error(a, rebuilt_a), squared_error(b, rebuilt_b)))
-    edges = jnp.mean(
-        jnp.maximum(squared_error(gradient(a), gradient(rebuilt_a)), squared_error(gradient(b), gradient(rebuilt_b)))
-    )
-    total = intensity + alpha2 * edges
-    return total, {"reconstruction": total, "reconstruction_intensity": intensity, "reconstruction_gradient": edges}
+    edges = jnp.mean(jnp.maximum(squared_error(*gradients[:2]), squared_error(*gradients[2:])))
+    return weighted_sum("reconstruction", intensity=(1.0, intensity), gradient=(loss.alpha2, edges))
+
+
+def weighted_sum(name: str, **terms: tuple[float, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The sum of weight * value over the terms, TERM=(weight, value), and {name: sum, "name_TERM": value}.
+
+    What is in this dict is recorded at every step, so that a term added to a loss shows in the records by itself.
+    """
+    total = jnp.asarray(sum(weight * value for weight, value in terms.values()))
+    return total, {name: total} | {f"{name}_{term}": value for term, (_, value) in terms.items()}

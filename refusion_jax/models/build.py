@@ -22,6 +22,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.models.fusion import FusionNet
 from refusion_jax.models.proposal import ProposalNet
 from refusion_jax.models.reconstruction import ReconstructionNet
+from refusion_jax.settings import setting
 
 NAMES = ("F", "R", "P")
 SIZE = ("width", "heads", "blocks", "expansion", "symmetric")  # what a class is constructed with, if it declares it
@@ -49,10 +50,10 @@ class Networks(NamedTuple):
 class ModelSettings:
     """The size of F, R and P alike, P's form, and their classes where they are not ours."""
 
-    width: int = 16  # channels
-    heads: int = 8  # attention heads; must divide width
-    blocks: int = 2  # transformer blocks a stage
-    expansion: int = 2  # feed-forward expansion
+    width: int = setting(16, least=1)  # channels
+    heads: int = setting(8, least=1)  # attention heads; must divide width
+    blocks: int = setting(2, least=1)  # transformer blocks a stage
+    expansion: int = setting(2, least=1)  # feed-forward expansion
     symmetric: bool = False  # P treats both sources alike: exchanging them exchanges their weights
     fusion: str = ""  # F's class, package.module:Class of a Flax module; "" = ours
     reconstruction: str = ""  # R's class
@@ -82,6 +83,24 @@ def _construct(settings: ModelSettings, setting: str) -> nn.Module:
     except TypeError as error:
         reason = f"{_line(error)}; fields other than {', '.join(SIZE)} need defaults"
         raise InputError(f"model.{setting}: cannot construct {name}: {reason}") from None
+
+
+def linen_networks(fusion, reconstruction, proposal, dtype=None) -> Networks:
+    """Networks from three Linen modules.
+
+    dtype: of the activations inside, jnp.bfloat16 say, to halve what an accelerator moves. Parameters keep their own
+    type and are rounded where they are used; normalisations and all sums over pixels are formed in float32; images and
+    weights that come out, and with them the losses, are float32. None: the type of the images.
+    """
+
+    def of(module):
+        def apply(params, *images):
+            inside = images if dtype is None else [x.astype(dtype) for x in images]
+            return module.apply({"params": params}, *inside)
+
+        return apply
+
+    return Networks(of(fusion), of(reconstruction), of(proposal))
 
 
 def split_name(name: str, setting: str) -> tuple[str, str]:

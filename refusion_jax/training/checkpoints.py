@@ -1,4 +1,4 @@
-"""Orbax checkpoints: RUN/checkpoints/STEP/ with params (F, R, P), optimizers, and info (step, config, data streams)."""
+"""Orbax checkpoints: RUN/checkpoints/STEP/ with params (F, R, P), optimizers, and info (format, step, config)."""
 
 import logging
 from pathlib import Path
@@ -13,9 +13,9 @@ from refusion_jax.method.steps import OptimizerStates, TrainState
 from refusion_jax.models.build import NAMES, Params
 from refusion_jax.runtime.disk import require_space
 from refusion_jax.training.processes import is_lost
-from refusion_jax.weights.orbax_folder import FOLDER
+from refusion_jax.weights.orbax_folder import FOLDER, read_info
 
-BEST = "best"
+FORMAT = 2  # of what a training goes on from; weights are read from any
 
 
 def open_manager(run: Path, keep: int, folder: str = FOLDER) -> ocp.CheckpointManager:
@@ -29,15 +29,15 @@ def open_manager(run: Path, keep: int, folder: str = FOLDER) -> ocp.CheckpointMa
     return ocp.CheckpointManager((run / folder).absolute(), options=options)
 
 
-def _trees(state: TrainState) -> tuple[dict, dict]:
+def _trees(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters and the optimisers' states by the networks' names, as they stand on disk."""
-    return tuple(dict(zip(NAMES, trees, strict=True)) for trees in (state.params, state.optimizers))
+    return dict(zip(NAMES, state.params, strict=True)), dict(zip(NAMES, state.optimizers, strict=True))
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]) -> int:
     """Writes a checkpoint of the state, if there is none of its step yet. Returns the step.
 
-    info: JSON-able; the config and the streams' positions. A write that fails (full disk, no permission) is an
+    info: JSON-able, the config in it. A write that fails (full disk, no permission) is an
     InputError; the checkpoints before it stay. Of several processes all take part.
     """
     step = int(state.step)
@@ -51,7 +51,7 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
     arguments = ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         optimizers=ocp.args.StandardSave(optimizers),
-        info=ocp.args.JsonSave({**info, "step": step}),
+        info=ocp.args.JsonSave({"format": FORMAT, **info, "step": step}),
     )
     try:
         manager.save(step, args=arguments, force=True)
@@ -68,32 +68,32 @@ def save(manager: ocp.CheckpointManager, state: TrainState, info: dict[str, Any]
     return step
 
 
-def restore(manager: ocp.CheckpointManager, template: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """(state, info) of the newest checkpoint, or None when there is none. `template` gives structure and shapes."""
+def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:
+    """The state of the newest checkpoint, or None when there is none. `template` gives structure and shapes."""
     step = manager.latest_step()
     if step is None:
         return None
+    folder = Path(manager.directory) / str(step)
     # Arrays of NumPy's, so that it does not matter on which devices the checkpoint was made.
     params, optimizers = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _trees(template))
+    arguments = ocp.args.Composite(
+        params=ocp.args.StandardRestore(params), optimizers=ocp.args.StandardRestore(optimizers)
+    )
     try:
-        found = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(params),
-                optimizers=ocp.args.StandardRestore(optimizers),
-                info=ocp.args.JsonRestore(),
-            ),
-        )
+        current = read_info(folder).get("format") == FORMAT
+        found = manager.restore(step, args=arguments) if current else {}
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"cannot read the checkpoint {manager.directory}/{step}: {reason}; "
-            "delete that folder to continue from the one before"
+            f"cannot read the checkpoint {folder}: {reason}; delete that folder to continue from the one before"
         ) from error
-    params, optimizers = found["params"], found["optimizers"]
-    state = TrainState(
-        jax.numpy.asarray(found["info"]["step"], jax.numpy.int32),
-        Params(*(params[name] for name in NAMES)),
-        OptimizerStates(*(optimizers[name] for name in NAMES)),
+    if not current:
+        raise InputError(
+            f"{folder} was written by another version, which this one cannot continue; start a new run, which can have "
+            f"its weights (--init {folder.parent.parent})"
+        )
+    return TrainState(
+        jax.numpy.asarray(step, jax.numpy.int32),
+        Params(*(found["params"][name] for name in NAMES)),
+        OptimizerStates(*(found["optimizers"][name] for name in NAMES)),
     )
-    return state, found["info"]

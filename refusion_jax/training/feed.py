@@ -1,118 +1,73 @@
-"""What the steps are fed: Algorithm 1's order of phases, and batches put on the devices ahead of their use."""
+"""What the devices work on: the batches of Algorithm 1's steps, of one or several at a time, put there ahead of use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from refusion_jax.data.batches import STREAMS
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Algorithm 1's lengths: where a global step lies."""
-
-    epochs: int
-    meta: int
-    fusion: int
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps of one epoch."""
-        return self.meta + self.fusion
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.per_epoch
-
-    def locate(self, step: int) -> tuple[int, str, bool]:
-        """(epoch from 0, phase, whether it is the phase's first step) of the step after `step` done ones."""
-        epoch, position = divmod(step, self.per_epoch)
-        return epoch, "meta" if position < self.meta else "fusion", position in (0, self.meta)
-
-    def phase_left(self, step: int) -> int:
-        """Steps from `step` done ones to the end of the phase that follows them."""
-        position = step % self.per_epoch
-        return (self.meta if position < self.meta else self.per_epoch) - position
-
-    def left(self, step: int) -> dict[str, int]:
-        """Steps to go, by phase."""
-        epoch, position = divmod(step, self.per_epoch)
-        meta = epoch * self.meta + min(position, self.meta)
-        return {"meta": self.epochs * self.meta - meta, "fusion": self.epochs * self.fusion - (step - meta)}
+from refusion_jax.method.algorithm import Step
 
 
 @dataclass(frozen=True)
 class Block:
-    """What one program of the device works on: the batches of one step, or of several in a row of one phase."""
+    """What one program of the device works on: one step, or several in a row of one phase."""
 
-    epoch: int  # from 0
+    number: int  # of its last step, from 1
+    epoch: int  # from 1
     phase: str
     length: int  # steps
-    batches: list[dict[str, Any]]  # one a stream; with length > 1 an axis of steps in front of each array
-    positions: dict[str, Any]  # of the streams, once these batches are used
+    batches: list[dict[str, Any]]  # as in Step; with length > 1 an axis of steps in front of each array
 
 
 class Feed:
-    """Blocks in order. `prefetch` prepares the next one while the devices work, `take` hands it out.
+    """Blocks out of steps. `prefetch` prepares the next one while the devices work, `take` hands it out.
 
-    open_streams(epoch, phase) -> {stream name: Grain iterator}; put(batch, stacked) puts a batch on the devices.
-    A block has `longest` steps, or one where the phase or a multiple of `boundary` (0: none) ends before: two programs
-    are enough. positions: of the streams, as the checkpoint has them that the training goes on from.
+    put(batch, stacked) puts a batch on the devices. A block has `longest` steps, or one where the phase, the steps or a
+    multiple of `boundary` (0: none) end before: two programs are enough.
     """
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        open_streams: Callable,
-        put: Callable,
-        *,
-        longest: int = 1,
-        boundary: int = 0,
-        positions: dict[str, Any] | None = None,
-    ):
-        self._schedule, self._open, self._put = schedule, open_streams, put
+    def __init__(self, steps: Iterator[Step], put: Callable, *, longest: int = 1, boundary: int = 0):
+        self._steps, self._put = steps, put
         self._longest, self._boundary = longest, boundary
-        self._positions = positions or {}
-        self._streams: dict[str, Any] = {}
-        self._ahead: Block | Exception | None = None
+        self._read: list[Step] = []
+        self._error: Exception | None = None
+        self._ahead: Block | None = None
 
-    def take(self, step: int) -> Block:
-        """The block after `step` done steps. Raises what reading it has raised."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            return self._load(step)
-        if isinstance(ahead, Exception):
-            raise ahead
-        return ahead
+    def take(self) -> Block:
+        """The next block. Raises what reading it has raised, and StopIteration after the last one."""
+        block, self._ahead = self._ahead or self._next(), None
+        if block is None:
+            raise self._error or StopIteration
+        return block
 
-    def prefetch(self, step: int) -> None:
-        """Prepares the block after `step` done steps; an error is kept for `take`, the steps before it are not lost."""
-        if step < self._schedule.total:
+    def prefetch(self) -> None:
+        """Prepares the next block; an error is kept for `take`, the steps before it are not lost."""
+        self._ahead = self._ahead or self._next()
+
+    def _next(self) -> Block | None:
+        while self._error is None and len(self._read) < self._longest:
             try:
-                self._ahead = self._load(step)
+                self._read.append(next(self._steps))
             except Exception as error:
-                self._ahead = error
+                self._error = error
+        if not self._read:
+            return None
+        steps = self._read[: self._longest if self._together() else 1]
+        del self._read[: len(steps)]
+        batches = [self._block(parts) for parts in zip(*(step.batches for step in steps), strict=True)]
+        last = steps[-1]
+        return Block(last.number, last.epoch, last.phase, len(steps), batches)
 
-    def _length(self, step: int) -> int:
-        room = self._schedule.phase_left(step)
-        if self._boundary:
-            room = min(room, self._boundary - step % self._boundary)
-        return self._longest if room >= self._longest else 1
+    def _together(self) -> bool:
+        """Whether the steps that were read fill a whole block."""
+        steps = self._read
+        alike = len({(step.epoch, step.phase) for step in steps}) == 1
+        cut = self._boundary and any(step.number % self._boundary == 0 for step in steps[:-1])
+        return len(steps) == self._longest and alike and not cut
 
-    def _load(self, step: int) -> Block:
-        epoch, phase, first = self._schedule.locate(step)
-        if first or set(self._streams) != set(STREAMS[phase]):
-            self._streams = self._open(epoch, phase)
-            if not first:
-                for name, stream in self._streams.items():
-                    stream.set_state(self._positions[name])
-        length = self._length(step)
-        batches = []
-        for name in STREAMS[phase]:
-            parts = [next(self._streams[name]) for _ in range(length)]
-            whole = parts[0] if length == 1 else {key: np.stack([p[key] for p in parts]) for key in parts[0]}
-            batches.append(self._put(whole, stacked=length > 1))
-        return Block(epoch, phase, length, batches, {name: s.get_state() for name, s in self._streams.items()})
+    def _block(self, parts: tuple[dict[str, np.ndarray], ...]) -> dict[str, Any]:
+        """The batches of one stream, on the devices."""
+        if len(parts) == 1:
+            return self._put(parts[0], stacked=False)
+        return self._put({key: np.stack([part[key] for part in parts]) for key in parts[0]}, stacked=True)

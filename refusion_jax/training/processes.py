@@ -130,17 +130,17 @@ def _wait() -> None:
     multihost.get_barrier_sync_fn()(key="refusion_jax", timeout_ms=1000 * LONGEST_WAIT)
 
 
-class Wishes:
-    """What any process wishes to be done between two steps, known to all before the same step.
+class Agreement:
+    """What any process requests to be done between two steps, known to all before the same step.
 
-    Only signals and clocks differ between processes. The wishes are exchanged by the devices beside the steps, and read
-    `delay` rounds later, so that nobody waits for them.
+    Only signals and clocks differ between processes. The requests are exchanged by the devices beside the steps, and
+    read `delay` rounds later, so that nobody waits for them.
     """
 
     def __init__(self, mesh: Mesh | None, delay: int = 1):
-        self._mesh, self._delay = mesh, delay
+        self._mesh, self._delay = mesh if count() > 1 else None, delay  # several processes: always a mesh
         self._under_way: deque[jax.Array] = deque()
-        if count() > 1:
+        if count() > 1 and mesh is not None:
             part, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
             self._sharding = NamedSharding(mesh, part)
             self._greatest = jax.jit(
@@ -153,18 +153,18 @@ class Wishes:
                 )
             )
 
-    def agree(self, *wishes: int) -> tuple[int, ...]:
+    def agree(self, *requests: int) -> tuple[int, ...]:
         """One round: numbers, 0 for none -> the greatest of all processes; of one process, the same at once."""
-        if count() == 1:
-            return wishes
-        rows = np.tile(np.array(wishes, np.int32), (len(self._mesh.local_devices), 1))
+        if self._mesh is None:
+            return requests
+        rows = np.tile(np.array(requests, np.int32), (len(self._mesh.local_devices), 1))
         self._under_way.append(self._greatest(jax.make_array_from_process_local_data(self._sharding, rows)))
         if len(self._under_way) <= self._delay:
-            return (0,) * len(wishes)
+            return (0,) * len(requests)
         return tuple(int(x) for x in np.asarray(self._under_way.popleft())[0])
 
     def forget(self) -> None:
-        """Drops the rounds under way, in all processes at once: wishes that have just been met."""
+        """Drops the rounds under way, in all processes at once: requests that have just been met."""
         self._under_way.clear()
 
 

@@ -4,6 +4,9 @@ import sys
 
 from tqdm import tqdm
 
+from refusion_jax.method.algorithm import Schedule
+from refusion_jax.training.feed import Block
+
 
 def clock(seconds: float) -> str:
     """H:MM:SS, or M:SS under an hour."""
@@ -29,27 +32,19 @@ class Progress:
         )
         self._seconds: dict[str, float] = {}
 
-    def step(
-        self,
-        epoch: int,
-        epochs: int,
-        phase: str,
-        seconds: float | None,
-        left: dict[str, int],
-        losses: str,
-        count: int = 1,
-    ) -> None:
-        """`count` steps done. seconds: of one, None for a phase's first (compilation); left: steps to go by phase."""
+    def step(self, block: Block, schedule: Schedule, seconds: float | None, losses: str) -> None:
+        """A block of steps done. seconds: of one step, None for a phase's first (compilation)."""
+        phase, left = block.phase, schedule.left(block.number)
         if seconds is not None:
             old = self._seconds.get(phase, seconds)
             self._seconds[phase] = 0.9 * old + 0.1 * seconds
-        self._bar.set_description_str(f"epoch {epoch}/{epochs} {phase:6s}", refresh=False)
+        self._bar.set_description_str(f"epoch {block.epoch}/{schedule.epochs} {phase:6s}", refresh=False)
         pace = self._seconds.get(phase)
         known = all(k in self._seconds for k, n in left.items() if n)
         text = f"{1 / pace:.2f} steps/s" if pace else "compiling"
         text += f", {clock(sum(n * self._seconds.get(k, 0) for k, n in left.items()))} left" if known else ""
         self._bar.set_postfix_str(f"{text}{', ' if losses else ''}{losses}", refresh=False)
-        self._bar.update(count)
+        self._bar.update(block.length)
 
     def note(self, text: str) -> None:
         """A line above the bar."""

@@ -34,4 +34,4 @@ def initial_params(config: Config) -> networks.Params:
 def started_from(state: TrainState, given: networks.Params) -> TrainState:
     """A fresh state with the parameters given; those that are None, the step and the optimisers stay fresh."""
     params = (fresh if tree is None else tree for fresh, tree in zip(state.params, given, strict=True))
-    return state.replace(params=jax.tree.map(jnp.asarray, networks.Params(*params)))
+    return state._replace(params=jax.tree.map(jnp.asarray, networks.Params(*params)))

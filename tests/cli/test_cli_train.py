@@ -17,7 +17,7 @@ from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image, write_image
 from refusion_jax.models import build as networks
-from refusion_jax.training import loop
+from refusion_jax.training import loop, run_directory, trainer
 from refusion_jax.training.previews import COLUMNS, GAP, HEADER
 from refusion_jax.weights import orbax_folder
 
@@ -37,6 +37,7 @@ SMALL = settings(
 )
 STEPS = 3
 HEALTH = {"w_imbalance", "v_imbalance", "w_spread", "v_spread", "w_brighter", "v_sharper"}
+HEALTH |= {"rebuilt_error_a", "rebuilt_error_b", "rebuilt_distance"}
 
 
 def terms(prefix=""):
@@ -235,7 +236,7 @@ def test_bad_input_as_a_process(tmp_path, repo, data):
 def given_parameters(monkeypatch):
     """Starts from tiny_trees: drawing parameters at random takes long to compile."""
     monkeypatch.setattr(
-        loop, "init_params", lambda *_: networks.Params(*(tiny_trees()[name] for name in networks.NAMES))
+        trainer, "init_params", lambda *_: networks.Params(*(tiny_trees()[name] for name in networks.NAMES))
     )
 
 
@@ -437,7 +438,7 @@ def test_what_is_handed_to_the_training(tmp_path, monkeypatch, capsys, not_train
 def begun(tmp_path, data):
     """A run directory as it is before the first step."""
     found = config.resolve("meie", "paper", SMALL[1::2], **{"data.dir": str(data)})
-    loop.create_run(tmp_path / "run", found, load_data(found))
+    run_directory.create_run(tmp_path / "run", found, load_data(found))
     return tmp_path / "run"
 
 

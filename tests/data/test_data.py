@@ -27,7 +27,7 @@ def equal(x, y):
 
 
 def test_batches_have_the_right_shape_and_the_same_crop_of_both_sources():
-    for batch in take(pipeline.batches(numbered(), 3, swap=False, flips=False, **HOW), 5):
+    for batch in take(pipeline.batches(numbered(), 3, flips=False, **HOW), 5):
         assert batch["a"].shape == (4, 8, 8, 1) and batch["a"].dtype == np.uint8
         for a, b in zip(batch["a"][..., 0].astype(int), batch["b"][..., 0].astype(int), strict=True):
             assert np.all(np.diff(a, axis=1) == 1) and np.all(np.diff(a, axis=0) == 0)
@@ -36,35 +36,23 @@ def test_batches_have_the_right_shape_and_the_same_crop_of_both_sources():
 
 def test_flips_turn_both_sources_alike_and_all_four_ways():
     seen = set()
-    for batch in take(pipeline.batches(numbered(), 5, swap=False, **HOW), 12):
+    for batch in take(pipeline.batches(numbered(), 5, **HOW), 12):
         for a, b in zip(batch["a"][..., 0].astype(int), batch["b"][..., 0].astype(int), strict=True):
             seen.add((a[0, 1] - a[0, 0], b[1, 0] - b[0, 0]))
     assert seen == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
 
 
-def test_half_of_each_batch_is_swapped():
-    for batch in take(pipeline.batches(numbered(), 3, **HOW), 6):
-        is_a = (batch["a"] >= 100).all(axis=(1, 2, 3))
-        assert is_a.tolist() == [True, False, True, False]
-        assert ((batch["b"] >= 100).all(axis=(1, 2, 3)) == ~is_a).all()
-
-
 def test_every_pass_shows_every_pair_once_in_another_order():
-    stream = pipeline.batches(numbered(8), 1, crop=24, batch=8, swap=False, flips=False)
+    stream = pipeline.batches(numbered(8), 1, crop=24, batch=8, flips=False)
     orders = [(b["b"][:, 0, 0, 0] // 10).tolist() for b in take(stream, 4)]
     assert all(sorted(o) == list(range(8)) for o in orders)
     assert len(set(map(tuple, orders))) > 1
 
 
-def test_a_stream_goes_on_where_its_state_was_taken():
-    stream = pipeline.batches(numbered(), 9, **HOW)
-    take(stream, 3)
-    state = stream.get_state()
-    expected = take(stream, 4)
-    again = pipeline.batches(numbered(), 9, **HOW)
-    again.set_state(state)
-    assert equal(take(again, 4), expected)
-    assert not equal(take(pipeline.batches(numbered(), 10, **HOW), 4), take(pipeline.batches(numbered(), 9, **HOW), 4))
+def test_a_stream_begins_with_any_of_its_batches():
+    expected = take(pipeline.batches(numbered(), 9, **HOW), 7)
+    assert equal(take(pipeline.batches(numbered(), 9, first=3, **HOW), 4), expected[3:])
+    assert not equal(take(pipeline.batches(numbered(), 10, **HOW), 7), expected)
 
 
 @pytest.mark.parametrize("count", [2, 3, 62])
@@ -79,7 +67,7 @@ def test_pools_are_disjoint_cover_the_pairs_and_change_by_epoch(count):
 def test_streams_of_a_phase_see_their_own_pool_only():
     pairs = numbered(6)
     train, test = pipeline.meta_pools(6, 4, 2)
-    streams = pipeline.epoch_streams(pairs, "meta", 4, 2, crop=24, batch=4, flips=False, swap=False)
+    streams = pipeline.epoch_streams(pairs, "meta", 4, 2, crop=24, batch=4, flips=False)
     for name, pool in (("meta_train", train), ("meta_test", test)):
         seen = {int(x) // 10 for batch in take(streams[name], 5) for x in batch["b"][:, 0, 0, 0]}
         assert seen == set(pool.tolist())

@@ -11,15 +11,15 @@ from refusion_jax.evaluation.methods import unique_names
 
 
 def test_names_of_methods(tmp_path):
-    run_folder = tmp_path / "runs" / "meie" / "checkpoints" / "00120"
-    run_folder.mkdir(parents=True)
+    run_directory = tmp_path / "runs" / "meie" / "checkpoints" / "00120"
+    run_directory.mkdir(parents=True)
     other = tmp_path / "other" / "meie"
     other.mkdir(parents=True)
-    paths = [tmp_path / "w" / "best.v2.pth", run_folder, tmp_path / "runs" / "meie", other]
+    paths = [tmp_path / "w" / "best.v2.pth", run_directory, tmp_path / "runs" / "meie", other]
     assert unique_names(paths, [None] * 4) == ["best.v2", "meie-00120", "runs/meie", "other/meie"]
     assert unique_names([other, other, other], [None, "meie", None]) == ["other/meie", "meie", "other/meie-2"]
     with pytest.raises(InputError, match="two methods are named 'x'"):
-        unique_names([other, run_folder], ["x", "x"])
+        unique_names([other, run_directory], ["x", "x"])
 
 
 def pair_names(*names: str) -> list[Pair]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refusion_jax.method.losses import fusion_loss, reconstruction_loss, safe_sqrt, sobel
+from refusion_jax.method.losses import LossSettings, fusion_loss, reconstruction_loss, safe_sqrt, sobel
 
 KERNEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 
@@ -68,15 +68,15 @@ def test_losses_against_loops(images, form):
                 edges += v[n, i, j, 0] * ((e[0] - e[2]) ** 2).sum() + v[n, i, j, 1] * ((e[1] - e[2]) ** 2).sum()
                 rec_intensity += max((p[0] - p[3]) ** 2, (p[1] - p[4]) ** 2)
                 rec_edges += max(((e[0] - e[3]) ** 2).sum(), ((e[1] - e[4]) ** 2).sum())
-    settings = {"sobel_form": form, "sobel_scale": scale}
-    total, terms = fusion_loss(fused, a, b, w, v, alpha1=alpha, **settings)
+    settings = LossSettings(alpha1=alpha, alpha2=2 * alpha, sobel_form=form, sobel_scale=scale)
+    total, terms = fusion_loss(fused, a, b, w, v, settings)
     np.testing.assert_allclose(terms["fusion_intensity"], intensity / 60, rtol=1e-5)
     np.testing.assert_allclose(terms["fusion_gradient"], edges / 60, rtol=1e-5)
     np.testing.assert_allclose(total, (intensity + alpha * edges) / 60, rtol=1e-5)
-    total, terms = reconstruction_loss(rebuilt_a, rebuilt_b, a, b, alpha2=alpha, **settings)
+    total, terms = reconstruction_loss(rebuilt_a, rebuilt_b, a, b, settings)
     np.testing.assert_allclose(terms["reconstruction_intensity"], rec_intensity / 60, rtol=1e-5)
     np.testing.assert_allclose(terms["reconstruction_gradient"], rec_edges / 60, rtol=1e-5)
-    np.testing.assert_allclose(total, (rec_intensity + alpha * rec_edges) / 60, rtol=1e-5)
+    np.testing.assert_allclose(total, (rec_intensity + 2 * alpha * rec_edges) / 60, rtol=1e-5)
 
 
 def test_losses_are_zero_at_a_perfect_result(images):
@@ -90,11 +90,11 @@ def test_losses_are_zero_at_a_perfect_result(images):
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_second_derivatives_are_finite_on_flat_images(form, level):
     flat = jnp.full((1, 6, 6, 1), level)
-    w = jnp.full((1, 6, 6, 2), 0.5)
+    w, settings = jnp.full((1, 6, 6, 2), 0.5), LossSettings(sobel_form=form)
 
     def both(x):
-        lf = fusion_loss(x, flat, flat, w, w, sobel_form=form)[0]
-        return lf + reconstruction_loss(x, x, flat, flat, sobel_form=form)[0]
+        lf = fusion_loss(x, flat, flat, w, w, settings)[0]
+        return lf + reconstruction_loss(x, x, flat, flat, settings)[0]
 
     first = jax.grad(both)(flat)
     second = jax.jvp(jax.grad(both), (flat,), (jnp.ones_like(flat),))[1]

@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import SIZE, batch_of, pairs, tiny
 
 from refusion_jax import config
 from refusion_jax.errors import InputError
-from refusion_jax.method.meta import LossSettings, fusion_gradients, linen_networks, meta_gradient
-from refusion_jax.method.steps import Rates, init_state, make_optimizers, make_steps
+from refusion_jax.method.algorithm import Schedule
+from refusion_jax.method.losses import LossSettings
+from refusion_jax.method.meta import fusion_gradients, meta_gradient
+from refusion_jax.method.steps import init_state, make_inner_loop, make_optimizers, make_steps
 from refusion_jax.models import build as networks
 from refusion_jax.models.operators.depthwise import depthwise3x3, depthwise_correlation
 from refusion_jax.models.operators.frames import grid_of, to_frame
@@ -18,7 +21,7 @@ LOSS = LossSettings(sobel_scale=0.25)
 
 
 def narrow():
-    return linen_networks(*networks.build(**SIZE), jnp.bfloat16)
+    return networks.linen_networks(*networks.build(**SIZE), jnp.bfloat16)
 
 
 def alignment(one, other):
@@ -34,7 +37,9 @@ def test_gradients_are_those_of_float32_but_for_rounding():
     found = {}
     for name, nets in (("float32", exact), ("bfloat16", narrow())):
         (of_f, of_r, _), terms, images = jax.jit(lambda nets=nets: fusion_gradients(params, nets, train, LOSS))()
-        of_p, _ = jax.jit(lambda nets=nets: meta_gradient(params, nets, train, test, LOSS, eta_f=1e-3, eta_r=1e-3))()
+        of_p, _ = jax.jit(
+            lambda nets=nets: meta_gradient(params, nets, train, test, LOSS, optax.sgd(1e-3), optax.sgd(1e-3))
+        )()
         assert {x.dtype for x in jax.tree.leaves((of_f, of_r, of_p, terms, images))} == {np.dtype(np.float32)}
         found[name] = of_f, of_r, of_p, terms
     for one, other, least in zip(found["bfloat16"], found["float32"], (0.999, 0.999, 0.97, 0.999), strict=True):
@@ -61,8 +66,9 @@ def test_depthwise_sums_are_formed_in_float32(side):
 
 def test_steps_keep_parameters_in_float32():
     _, params = tiny()
-    optimizers = make_optimizers()
-    meta_step, fusion_step = make_steps(narrow(), LOSS, optimizers, Rates(1e-3, 1e-3, 1e-3))
+    schedule = Schedule(lr_f=1e-3, lr_r=1e-3, lr_p=1e-3)
+    optimizers = make_optimizers(schedule)
+    meta_step, fusion_step = make_steps(narrow(), LOSS, optimizers, make_inner_loop(schedule))
     train, test = (batch_of(pair) for pair in pairs(size=16))
     state = init_state(params, optimizers)
     state, metrics = jax.eval_shape(fusion_step, state, train)

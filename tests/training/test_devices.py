@@ -25,7 +25,10 @@ from refusion_jax.models.build import init_params
 from refusion_jax.models.operators.depthwise import SMALL, depthwise3x3
 from refusion_jax.models.operators.frames import grid_of, to_frame
 from refusion_jax.training import devices
-from refusion_jax.method.steps import Rates, init_state, make_optimizers, make_steps, several
+from refusion_jax.method.losses import LossSettings
+from refusion_jax.method.algorithm import Schedule
+from refusion_jax.method.meta import MetaSettings
+from refusion_jax.method.steps import init_state, make_inner_loop, make_optimizers, make_steps, several
 from stand_in import build
 from tiny import batch_of, pairs, tiny
 
@@ -38,9 +41,10 @@ def apart(x, y):
                for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
 
 def run(nets, params, mesh, kinds, rate=1e-3, inner_steps=1, stacked=False):
-    optimizers = make_optimizers()
-    steps = make_steps(nets, meta.LossSettings(0.7, 1.3), optimizers, Rates(rate, rate, rate),
-                       inner_steps=inner_steps, axis=devices.AXIS if mesh else None)
+    schedule, how = Schedule(lr_f=rate, lr_r=rate, lr_p=rate), MetaSettings(inner_steps=inner_steps)
+    optimizers = make_optimizers(schedule)
+    steps = make_steps(nets, LossSettings(0.7, 1.3), optimizers, make_inner_loop(schedule, how),
+                       axis=devices.AXIS if mesh else None)
     state = devices.replicate(jax.tree.map(jnp.asarray, init_state(params, optimizers)), mesh)
     start, seen = jax.device_get(state), []
     made = {n: jax.jit(devices.divided(several(s) if stacked else s, mesh, n, stacked))
@@ -65,7 +69,7 @@ def compare(name, *args, **how):
     found[name] += [float(worst)]
 
 modules = build()
-plain = meta.linen_networks(*modules), init_params(modules, jax.random.key(0))
+plain = networks.linen_networks(*modules), init_params(modules, jax.random.key(0))
 compare("steps", *plain, (2, 1), inner_steps=2)
 compare("blocks", *plain, (1,), stacked=True)
 # At the paper's rate: Adam makes a step of that size of an entry that is zero but for rounding.

@@ -190,6 +190,6 @@ def test_options_that_do_not_go_together(capsys, monkeypatch, arguments, words):
 def test_one_process_is_as_if_nothing_of_this_were_there():
     assert (processes.count(), processes.index(), processes.is_lead()) == (1, 0, True)
     assert processes.from_lead(lambda: [1.5, "x"]) == [1.5, "x"]
-    assert processes.Wishes(None).agree(15, 1) == (15, 1)
+    assert processes.Agreement(None).agree(15, 1) == (15, 1)
     assert not processes.is_lost(ValueError("UNKNOWN: Gloo all-reduce failed"))
     assert processes.leave(2) == 2

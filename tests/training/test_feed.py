@@ -1,5 +1,6 @@
 """Blocks of several steps: where they end, what they give, what is logged; parts of batches; reading ahead."""
 
+import itertools
 import json
 
 import jax
@@ -9,86 +10,79 @@ from stand_in import SETTINGS, STEPS, build
 
 from refusion_jax import config
 from refusion_jax.cli.train import load_data
-from refusion_jax.data.batches import STREAMS, LumaPairs, batches
+from refusion_jax.data.batches import LumaPairs, batches
 from refusion_jax.errors import InputError
+from refusion_jax.method.algorithm import Schedule, algorithm_1
 from refusion_jax.models import build as networks
-from refusion_jax.training import loop
-from refusion_jax.training.feed import Feed, Schedule
+from refusion_jax.training import loop, run_directory
+from refusion_jax.training.feed import Feed
 from refusion_jax.training.stopping import TIME_LIMIT
 from refusion_jax.training.watch import Watch
 from refusion_jax.weights import orbax_folder
 
+SCHEDULE = Schedule(epochs=2, meta_steps=7, fusion_steps=9)
 
-class Stream:
+
+def stream(first, broken=None):
     """Batches that hold their own number."""
-
-    def __init__(self, broken=None):
-        self.next, self.broken = 0, broken
-
-    def __next__(self):
-        if self.next == self.broken:
+    for number in itertools.count(first):
+        if number == broken:
             raise InputError("broken")
-        self.next += 1
-        return {"a": np.array([self.next - 1])}
-
-    def get_state(self):
-        return self.next
-
-    def set_state(self, state):
-        self.next = state
+        yield {"a": np.array([number])}
 
 
-def feed(longest, boundary=0, positions=None, **how):
-    return Feed(
-        Schedule(2, 7, 9),
-        lambda epoch, phase: {name: Stream(**how) for name in STREAMS[phase]},
-        lambda batch, stacked: batch,
-        longest=longest,
-        boundary=boundary,
-        positions=positions,
-    )
+def feed(longest, boundary=0, start=0, **how):
+    def open_streams(epoch, phase, first):
+        return [stream(first, **how) for _ in range(2 if phase == "meta" else 1)]
+
+    steps = algorithm_1(SCHEDULE, open_streams, start)
+    return Feed(steps, lambda batch, stacked: batch, longest=longest, boundary=boundary)
 
 
-def taken(source, step=0, until=32):
-    blocks = []
-    while step < until:
-        blocks.append((step, source.take(step)))
-        step += blocks[-1][1].length
-        source.prefetch(step)
-    return blocks
+def taken(source):
+    """All blocks, by the number of steps done before each."""
+    blocks = {}
+    while True:
+        try:
+            block = source.take()
+        except StopIteration:
+            return blocks
+        blocks[block.number - block.length] = block
+        source.prefetch()
 
 
 @pytest.mark.parametrize(("longest", "boundary"), [(1, 0), (3, 0), (4, 5), (10, 0)])
 def test_blocks_hold_the_batches_in_order_and_end_with_the_phase_and_the_checkpoint(longest, boundary):
     blocks = taken(feed(longest, boundary))
-    assert sum(b.length for _, b in blocks) == 32
-    for step, block in blocks:
-        inside = [Schedule(2, 7, 9).locate(step + i)[:2] for i in range(block.length)]
-        assert inside == [(block.epoch, block.phase)] * block.length and block.length in (1, longest)
-        assert not boundary or step // boundary == (step + block.length - 1) // boundary
+    assert sum(b.length for b in blocks.values()) == 32
+    for step, block in blocks.items():
+        assert block.epoch == step // 16 + 1
+        for inside in (step % 16, (block.number - 1) % 16):
+            assert block.phase == ("meta" if inside < 7 else "fusion") and block.length in (1, longest)
+        assert not boundary or step // boundary == (block.number - 1) // boundary
         first = step % 16 - (0 if block.phase == "meta" else 7)
+        assert len(block.batches) == (2 if block.phase == "meta" else 1)
         for batch in block.batches:
             assert batch["a"].ravel().tolist() == list(range(first, first + block.length))
             assert batch["a"].shape == ((block.length, 1) if block.length > 1 else (1,))
-        # Where the streams stand behind this block, however far they have been read.
-        assert set(block.positions.values()) == {first + block.length}
-    assert any(b.length == longest for _, b in blocks) or longest == 10
+    assert any(b.length == longest for b in blocks.values()) or longest == 10
 
 
 def test_blocks_go_on_where_a_checkpoint_was_written():
-    blocks = dict(taken(feed(3)))
-    again = dict(taken(feed(3, positions=blocks[10].positions), 13))
-    for step in (13, 16, 19):
-        assert str(again[step]) == str(blocks[step])
+    blocks = taken(feed(3))
+    again = taken(feed(3, start=13))
+    assert sorted(again) == [k for k in sorted(blocks) if k >= 13]
+    assert all(str(again[k]) == str(blocks[k]) for k in again)
 
 
-def test_an_error_of_reading_ahead_is_raised_where_the_batch_is_due():
-    source = feed(1, broken=2)
-    for step in range(2):
-        source.take(step)
-        source.prefetch(step + 1)
+@pytest.mark.parametrize("longest", [1, 4])
+def test_an_error_of_reading_ahead_is_raised_where_the_batch_is_due(longest):
+    source = feed(longest, broken=2)
+    for step in (1, 2):
+        assert source.take().number == step
+        source.prefetch()
     with pytest.raises(InputError, match="broken"):
-        source.take(2)
+        source.take()
 
 
 class Records:
@@ -131,13 +125,11 @@ def test_the_parts_of_a_batch_are_read_by_themselves():
         return LumaPairs(list("abcde"), lambda i: read.append(i) or tuple(images[i]), 0)
 
     whole, *parts = (batches(source(), 7, crop=8, batch=6, part=p) for p in [(0, 1), (0, 3), (1, 3), (2, 3)])
-    for k in range(4):
+    for _ in range(4):
         expected, found = next(whole), [next(p) for p in parts]
         for key in "ab":
             assert np.array_equal(np.concatenate([f[key] for f in found]), expected[key])
-        assert whole.get_state() == parts[2].get_state() == {"next_index": k + 1}
-    resumed = batches(source(), 7, crop=8, batch=6, part=(1, 3))
-    resumed.set_state({"next_index": 3})
+    resumed = batches(source(), 7, crop=8, batch=6, part=(1, 3), first=3)
     assert np.array_equal(next(resumed)["a"], found[1]["a"])
     with pytest.raises(InputError, match="batch of 6 pairs cannot be divided into 4"):
         batches(source(), 7, crop=8, batch=6, part=(0, 4))
@@ -151,12 +143,12 @@ def trained(run, *more, stop_after=None):
     settings = config.resolve("meie", "paper", [*SETTINGS, *more])
     data = load_data(settings)
     if not run.exists():
-        loop.create_run(run, settings, data)
+        run_directory.create_run(run, settings, data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "build", build)
         if stop_after is not None:
             rounds = iter(range(10**6))
-            patch.setattr(loop.StopRequest, "wish", lambda self: TIME_LIMIT * (next(rounds) >= stop_after))
+            patch.setattr(loop.StopRequest, "requested", lambda self: TIME_LIMIT * (next(rounds) >= stop_after))
         return loop.train(run, settings, data, bar=False)
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from refusion_jax.weights import orbax_folder
-from refusion_jax.weights import trees as parameters
 
 TINY = [
     "model.width=4",
@@ -57,9 +58,14 @@ def uninterrupted(tmp_path_factory, repo):
 def everything(run):
     """All parameters and optimiser states of the newest checkpoint, as bytes by name."""
     folder = orbax_folder.newest(run)
-    params, info = orbax_folder.read_params(folder)
-    assert info["step"] == LAST
-    return {k: x.tobytes() for k, x in parameters.flatten(params._asdict()).items()}
+    assert orbax_folder.read_info(folder)["step"] == LAST
+    handler = ocp.PyTreeCheckpointHandler()
+    trees = [ocp.Checkpointer(handler).restore((folder / part).absolute()) for part in ("params", "optimizers")]
+    found = {jax.tree_util.keystr(k): np.asarray(x).tobytes() for k, x in jax.tree_util.tree_leaves_with_path(trees)}
+    # Each parameter, and for each of them Adam's two moments.
+    parameters = sum("[0]" == k[:3] for k in found)
+    assert parameters > 100 and sum("mu" in k or "nu" in k for k in found) == 2 * parameters
+    return found
 
 
 def records(run):

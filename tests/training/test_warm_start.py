@@ -10,6 +10,7 @@ from refusion_jax.cli.train import load_data, main
 from refusion_jax.imaging.files import write_image
 from refusion_jax.models import build as networks
 from refusion_jax.training import loop
+from refusion_jax.training.trainer import Trainer
 from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import from_names
 
@@ -35,7 +36,7 @@ def started(data, tmp_path, monkeypatch):
     states = {}
 
     def keep(run, settings, pairs, **_):
-        trainer = loop.Trainer(run, settings, pairs)
+        trainer = Trainer(run, settings, pairs)
         states["state"] = trainer.state
         trainer.manager.close()
         return loop.Outcome(0, True)

@@ -1,0 +1,83 @@
+"""Algorithm 1 as a loop: in which order the training goes through meta steps and fusion steps, and on which batches.
+
+    for step in algorithm_1(schedule, open_streams):
+        state, metrics = {"meta": meta_step, "fusion": fusion_step}[step.phase](state, *step.batches)
+
+Both steps are steps.make_steps'. `refusion_jax.training` wraps this loop with devices, checkpoints and records.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import optax
+
+from refusion_jax.settings import setting
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Algorithm 1's lengths and the learning rates."""
+
+    epochs: int = setting(50, least=1)  # L
+    meta_steps: int = setting(600, least=0)  # M, an epoch
+    fusion_steps: int = setting(1600, least=0)  # N, an epoch
+    lr_f: float = setting(1e-4, above=0)  # Adam, F
+    lr_r: float = setting(1e-4, above=0)  # Adam, R
+    lr_p: float = setting(1e-4, above=0)  # of P's optimiser
+    lr_decay: float = setting(1.0, above=0)  # all learning rates times this ...
+    lr_decay_epochs: int = setting(10, least=1)  # ... every so many epochs
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of one epoch."""
+        return self.meta_steps + self.fusion_steps
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.per_epoch
+
+    def left(self, done: int) -> dict[str, int]:
+        """Steps to go after `done` steps, by phase."""
+        epochs, inside = divmod(done, self.per_epoch)
+        meta = epochs * self.meta_steps + min(inside, self.meta_steps)
+        return {"meta": self.epochs * self.meta_steps - meta, "fusion": self.epochs * self.fusion_steps - (done - meta)}
+
+    def rate(self, first: float, steps: int) -> optax.Schedule:
+        """A learning rate by the number of updates made, `steps` of them an epoch."""
+        return optax.exponential_decay(first, self.lr_decay_epochs * steps, self.lr_decay, staircase=True)
+
+
+class Step(NamedTuple):
+    """One step of the training and the batches it is fed, {"a", "b"}: (B,H,W,1) each."""
+
+    number: int  # of all steps, from 1
+    epoch: int  # from 1
+    phase: str  # "meta": lines 5-8, steps.meta_step; "fusion": lines 11-12, steps.fusion_step
+    batches: tuple[Any, ...]  # (meta-train, meta-test) or (training,)
+
+
+def algorithm_1(
+    schedule: Schedule, open_streams: Callable[[int, str, int], Sequence[Iterator]], start: int = 0
+) -> Iterator[Step]:
+    """The steps of Algorithm 1 in order, after `start` that are done already. Numbers in comments: the paper's lines.
+
+    open_streams(epoch, phase, first): endless streams of batches, each beginning with its batch number `first`
+    (from 0): for "meta" (meta-train, meta-test), out of two disjoint pools of this epoch; for "fusion" (training,).
+    """
+    number = start
+    begun, done = divmod(start, schedule.per_epoch)
+    for epoch in range(begun + 1, schedule.epochs + 1):  # 2
+        first = min(done, schedule.meta_steps)
+        meta_train, meta_test = open_streams(epoch, "meta", first)  # 3
+        for _ in range(first, schedule.meta_steps):  # 4
+            number += 1
+            yield Step(number, epoch, "meta", (next(meta_train), next(meta_test)))  # 5-8: P by Eq. 7-10
+        # 9
+        first = max(done - schedule.meta_steps, 0)
+        (training,) = open_streams(epoch, "fusion", first)
+        for _ in range(first, schedule.fusion_steps):  # 10
+            number += 1
+            yield Step(number, epoch, "fusion", (next(training),))  # 11-12: F by Eq. 11, R by Eq. 12
+        done = 0  # 13-14

@@ -1,0 +1,59 @@
+"""Algorithm 1: the order of its steps, what each is fed, where it can begin, how much is left."""
+
+import itertools
+
+import pytest
+
+from refusion_jax.method.algorithm import Schedule, algorithm_1
+
+SCHEDULE = Schedule(epochs=2, meta_steps=2, fusion_steps=3)
+
+
+def steps(schedule=SCHEDULE, start=0):
+    """(the steps, the calls of open_streams); each batch is (stream, epoch, its number in the epoch)."""
+    opened = []
+
+    def open_streams(epoch, phase, first):
+        opened.append((epoch, phase, first))
+        names = ("train", "test") if phase == "meta" else ("all",)
+        return [zip(itertools.repeat(name), itertools.repeat(epoch), itertools.count(first)) for name in names]
+
+    return list(algorithm_1(schedule, open_streams, start)), opened
+
+
+def test_every_epoch_has_its_meta_steps_and_then_its_fusion_steps():
+    found, opened = steps()
+    assert [(s.epoch, s.phase) for s in found[:5]] == [(1, "meta")] * 2 + [(1, "fusion")] * 3
+    assert [(s.epoch, s.phase) for s in found[5:]] == [(2, s.phase) for s in found[:5]]
+    assert [s.number for s in found] == list(range(1, 11))
+    assert found[1].batches == (("train", 1, 1), ("test", 1, 1))
+    assert found[5].batches == (("train", 2, 0), ("test", 2, 0))
+    assert [s.batches for s in found[2:5]] == [(("all", 1, k),) for k in range(3)]
+    # Line 3: pools once an epoch.
+    assert opened == [(1, "meta", 0), (1, "fusion", 0), (2, "meta", 0), (2, "fusion", 0)]
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule(epochs=3, meta_steps=0, fusion_steps=2)])
+def test_it_begins_after_any_step_and_goes_on_the_same(schedule):
+    whole, _ = steps(schedule)
+    for start in range(schedule.total + 1):
+        assert steps(schedule, start)[0] == whole[start:]
+
+
+def test_a_training_without_meta_or_fusion_steps():
+    assert [s.phase for s in steps(Schedule(epochs=2, meta_steps=3, fusion_steps=0))[0]] == ["meta"] * 6
+    assert [s.phase for s in steps(Schedule(epochs=2, meta_steps=0, fusion_steps=1))[0]] == ["fusion"] * 2
+
+
+def test_what_is_left_after_each_step():
+    found, _ = steps()
+    assert SCHEDULE.total == len(found) and SCHEDULE.per_epoch == 5
+    for done in range(len(found) + 1):
+        phases = [s.phase for s in found[done:]]
+        assert SCHEDULE.left(done) == {phase: phases.count(phase) for phase in ("meta", "fusion")}
+
+
+def test_rates_fall_every_so_many_epochs():
+    rate = Schedule(lr_decay=0.1, lr_decay_epochs=2).rate(1e-3, 5)
+    assert [float(rate(k)) for k in (0, 9, 10, 19, 20)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+    assert float(Schedule().rate(1e-3, 5)(10**6)) == pytest.approx(1e-3, rel=1e-7)

@@ -1,0 +1,204 @@
+"""From settings to steps: each setting changes what is trained, or on what; a new loss term needs losses.py alone."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stand_in import build
+
+from refusion_jax import config
+from refusion_jax.cli.train import load_data
+from refusion_jax.data.batches import LumaPairs
+from refusion_jax.models import build as networks
+from refusion_jax.report import write_run_report
+from refusion_jax.training import checkpoints, trainer
+
+# Three epochs of one meta and one fusion step each, at rates that halve with every epoch.
+BASE = (
+    "data.crop=10",
+    "data.batch=2",
+    "data.scenes=6",
+    "data.scene_size=32",
+    "data.validation_every=0",
+    "train.epochs=3",
+    "train.meta_steps=1",
+    "train.fusion_steps=1",
+    "train.lr_f=1e-2",
+    "train.lr_r=1e-2",
+    "train.lr_p=1e-2",
+    "train.lr_decay=0.5",
+    "train.lr_decay_epochs=1",
+    "train.steps_per_dispatch=1",
+    "meta.inner_steps=2",
+)
+
+
+@functools.cache
+def trained(*changes):
+    """(parameters at the start, batches, parameters at the end) of a training with the stand-in networks.
+
+    Nothing is compiled: operations of so few pixels are as fast one by one, and these are compiled once for all.
+    """
+
+    def plain(function, **_):
+        call = functools.partial(function)
+        call.prepare = lambda *_: None
+        return call
+
+    settings = config.resolve("meie", "paper", [*BASE, *changes])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "jit", plain)
+        patch.setattr(trainer, "run_once", lambda function, *args: function(*args))
+        patch.setattr(networks, "build", build)
+        patch.setattr(checkpoints, "open_manager", lambda *_: SimpleNamespace(latest_step=lambda: None))
+        run = trainer.Trainer(None, settings, load_data(settings))
+        start, batches = run.state.params, []
+        while run.step < settings.train.total:
+            block, metrics = run.advance()
+            assert all(np.isfinite(x) for x in metrics.values())
+            batches.append(jax.device_get(block.batches))
+    return start, batches, run.state.params
+
+
+def same(one, other):
+    return jax.tree.all(jax.tree.map(np.array_equal, one, other))
+
+
+def test_the_same_settings_give_the_same_training():
+    assert same(trained("log.every=1"), trained())
+
+
+@pytest.mark.parametrize(
+    ("change", "network"),
+    [
+        ("loss.alpha1=2", "f"),
+        ("loss.alpha2=2", "r"),
+        ("loss.sobel_form=magnitude", "f"),
+        ("loss.w_floor=0.2", "f"),
+        ("loss.proposal_form=magnitude", "f"),
+        ("loss.sobel_scale=1", "f"),
+        ("meta.inner_steps=1", "p"),
+        ("meta.inner_optimizer=adam", "p"),
+        ("meta.inner_optimizer=momentum", "p"),
+        ("meta.eta_f=0.3", "p"),
+        ("meta.eta_r=0.3", "p"),
+        ("meta.first_order=true", "p"),
+        ("meta.optimizer=normalized", "p"),
+        ("meta.adam_eps=1e-3", "p"),
+        ("train.lr_f=2e-2", "f"),
+        ("train.lr_r=2e-2", "r"),
+        ("train.lr_p=2e-2", "p"),
+        ("train.lr_decay=0.25", "frp"),
+        ("train.lr_decay_epochs=2", "frp"),
+        ("train.precision=bfloat16", "frp"),
+        ("train.epochs=2", "frp"),
+        ("train.meta_steps=2", "p"),
+        ("train.fusion_steps=2", "fr"),
+    ],
+)
+def test_a_setting_of_the_method_changes_the_parameters(change, network):
+    start, batches, end = trained(change)
+    usual = trained()
+    assert same(start, usual[0])
+    if "steps" not in change and "epochs" not in change:
+        assert same(batches, usual[1])
+    for name in network:
+        assert not same(getattr(end, name), getattr(usual[2], name)), name
+    if change == "meta.first_order=true":
+        assert same(end.p, start.p)
+
+
+@pytest.mark.parametrize("change", ["data.flips=false", "data.crop=12", "data.batch=3", "data.scene_size=36"])
+def test_a_setting_of_the_data_changes_the_batches(change):
+    start, batches, _ = trained(change)
+    assert same(start, trained()[0])
+    for found, usual in zip(batches, trained()[1], strict=True):
+        assert not same([b["a"].shape for b in found], [b["a"].shape for b in usual]) or not same(found, usual)
+
+
+def names(settings, epoch):
+    """The pairs of a fusion stream by number and the corners of their crops, out of pictures that tell both."""
+    row, column = np.mgrid[:24, :24]
+    pairs = LumaPairs(
+        list("abcdef"), lambda i: (24 * np.full((24, 24), i), np.uint8(10 * row % 240 + column % 10)), 2**20
+    )
+    (stream,) = trainer.open_streams(settings, SimpleNamespace(train=pairs), epoch, "fusion", 0)
+    batches = [next(stream) for _ in range(3)]
+    return [int(x) for b in batches for x in b["a"][:, 0, 0, 0]], [int(x) for b in batches for x in b["b"][:, 0, 0, 0]]
+
+
+def test_the_seed_changes_the_start_the_order_and_the_crops():
+    assert not same(trained("seed=1")[0], trained()[0])
+    one, other = (config.resolve("meie", "paper", [*BASE, f"seed={seed}"]) for seed in (0, 1))
+    for first, second in zip(names(one, 1), names(other, 1), strict=True):
+        assert first != second
+    # And so does the epoch; the same epoch of the same seed is the same.
+    for first, second in zip(names(one, 1), names(one, 2), strict=True):
+        assert first != second
+    assert names(one, 1) == names(one, 1)
+
+
+def test_symmetric_and_other_sizes_reach_the_networks():
+    seen = []
+
+    def note(**size):
+        seen.append(size)
+        return build()
+
+    settings = config.resolve("meie", "paper", [*BASE, "model.symmetric=true", "model.blocks=3"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "build", note)
+        patch.setattr(checkpoints, "open_manager", lambda *_: SimpleNamespace(latest_step=lambda: None))
+        patch.setattr(trainer.Trainer, "_restored_or_fresh", lambda *_: SimpleNamespace(step=jnp.zeros(())))
+        trainer.Trainer(None, settings, load_data(settings))
+    assert seen[0]["symmetric"] is True and seen[0]["blocks"] == 3 and seen[0]["width"] == 16
+
+
+TERM = """    brightness = jnp.mean(jnp.square(jnp.mean(fused, (1, 2)) - jnp.mean((a + b) / 2, (1, 2))))
+    return weighted_sum(
+        "fusion", intensity=(1.0, intensity), gradient=(loss.alpha1, edges), brightness=(loss.alpha3, brightness)
+    )
+"""
+
+
+def test_a_third_term_of_a_loss_is_a_change_of_losses_py_alone(repo, tmp_path):
+    """A package whose losses.py has a field more and a term more: its setting, its records and its chart are there."""
+    shutil.copytree(repo / "refusion_jax", tmp_path / "refusion_jax", ignore=shutil.ignore_patterns("pretrained"))
+    shutil.copytree(repo / "configs", tmp_path / "configs")
+    path = tmp_path / "refusion_jax" / "method" / "losses.py"
+    text = path.read_text()
+    old = '    return weighted_sum("fusion", intensity=(1.0, intensity), gradient=(loss.alpha1, edges))\n'
+    assert text.count(old) == 1
+    text = text.replace(old, TERM)
+    text = text.replace(
+        "    sobel_scale: float =", "    alpha3: float = setting(0.0, least=0)\n    sobel_scale: float ="
+    )
+    path.write_text(text)
+
+    def train(out, *changes):
+        chosen = [*BASE, "train.epochs=1", "log.preview_pairs=0", "log.tensorboard=false", "log.every=1", *changes]
+        return subprocess.run(
+            [sys.executable, repo / "tests" / "stand_in.py", "--task", "meie", "--out", out]
+            + [word for x in chosen for word in ("--set", x)],
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+
+    done = train(tmp_path / "run", "loss.alpha3=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "alpha3 = 0.5" in (tmp_path / "run" / "config.toml").read_text()
+    meta, fusion = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert meta["inner_fusion_brightness"] > 0
+    parts = fusion["fusion_intensity"] + fusion["fusion_gradient"] + 0.5 * fusion["fusion_brightness"]
+    assert fusion["fusion"] == pytest.approx(parts, rel=1e-5)
+    assert "fusion_brightness" in write_run_report(tmp_path / "run").read_text()
+    assert "loss.alpha3 must be 0 or more" in train(tmp_path / "other", "loss.alpha3=-1").stderr
