@@ -240,6 +240,7 @@ def test_every_key_is_written_and_can_be_set(tmp_path):
         (b"[train]\nepochs = 3.5", ["train.epochs must be a whole number, got 3.5"]),
         (b"[train]\nepochs = 0", ["train.epochs must be at least 1"]),
         (b"[trian]\nepochs = 3", ["unknown key 'trian.epochs'", "'train.epochs'"]),
+        (b"[data]\nswap_sources = true", ["unknown key 'data.swap_sources'", "another version", "--init"]),
         (b"[trian]\n", ["unknown section [trian]"]),
         (b"[data.train]\nepochs = 3", ["unknown key 'data.train'"]),
         (b"task = 'mei'", ["unknown task 'mei'", "'meie'"]),

@@ -10,7 +10,10 @@ import numpy as np
 # More points than a chart has pixels only make the page larger: a paper run has 11,000 records.
 MAX_POINTS = 700
 HEAD = ("step", "epoch", "phase", "averaged")
-HEALTH = ("w_imbalance", "v_imbalance", "w_spread", "v_spread", "w_brighter", "v_sharper")
+HEALTH = (
+    *("w_imbalance", "v_imbalance", "w_spread", "v_spread", "w_brighter", "v_sharper"),
+    *("rebuilt_error_a", "rebuilt_error_b", "rebuilt_distance"),
+)
 ANY = "training"  # meta and fusion steps together
 
 
@@ -71,6 +74,18 @@ CHARTS = (
         ((ANY, "w_brighter", "w, brighter"), (ANY, "v_sharper", "v, sharper")),
         reach=(0, 1),
         reference=0.5,
+    ),
+    Chart(
+        "R: whether it tells the sources apart",
+        "Squared error of each rebuilt source, 1 being that of the mean of both sources in its place; and the squared "
+        "distance of the rebuilt pictures from each other, 1 being that of the sources.",
+        (
+            (ANY, "rebuilt_error_a", "error a"),
+            (ANY, "rebuilt_error_b", "error b"),
+            (ANY, "rebuilt_distance", "distance"),
+        ),
+        reach=(0, 1),
+        reference=1,
     ),
     Chart(
         "Brightness of the fused pictures",

@@ -6,16 +6,18 @@ import json
 import jax
 import numpy as np
 import pytest
+from tiny import SIZE
 
 from refusion_jax import config
 from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import subseed
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
+from refusion_jax.method.steps import init_state, make_optimizers
 from refusion_jax.models import build as networks
 from refusion_jax.models.build import init_params
 from refusion_jax.runtime.compiling import run_once
-from refusion_jax.training import loop, run_directory, validation
+from refusion_jax.training import checkpoints, loop, run_directory, validation
 from refusion_jax.training.trainer import Trainer
 from refusion_jax.weights import orbax_folder
 
@@ -138,3 +140,14 @@ def test_a_run_does_not_go_on_with_other_data(trained):
     other = load_data(small("data.scenes=13"))
     with pytest.raises(InputError, match="was trained on 11 pairs"):
         run_directory.check_same_data(run, other)
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path):
+    nets = networks.build(**SIZE)
+    state = init_state(run_once(lambda key: init_params(nets, key), jax.random.key(0)), make_optimizers())
+    manager = checkpoints.open_manager(tmp_path / "run", keep=1)
+    checkpoints.save(manager, state, {"format": 1})
+    with pytest.raises(InputError, match=f"written by another version.*--init {tmp_path}/run") as caught:
+        checkpoints.restore(manager, state)
+    assert "\n" not in str(caught.value)
+    manager.close()
