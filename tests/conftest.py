@@ -17,7 +17,17 @@ def pytest_configure(config):
 
 
 # Files that take longest, first: two workers then end at about the same time.
-SLOW = ("test_resume", "test_meta", "test_training", "test_cli_train", "test_models", "test_cli_fuse", "test_evaluate")
+SLOW = (
+    "test_resume",
+    "test_meta",
+    "test_steps",
+    "test_training",
+    "test_wiring",
+    "test_cli_train",
+    "test_models",
+    "test_cli_fuse",
+    "test_evaluate",
+)
 
 
 def pytest_collection_modifyitems(items):

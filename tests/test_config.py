@@ -204,6 +204,57 @@ def test_values_out_of_range(assignments, words):
     refused(words, config.resolve, "meie", "paper", assignments)
 
 
+# Of every setting that is a number: a value out of its range, and one at the end of it.
+ENDS = {
+    "seed": (-1, 0),
+    "data.crop": (7, 8),
+    "data.batch": (0, 1),
+    "data.validation_every": (-1, 0),
+    "data.cache_mib": (-1, 0),
+    "data.scenes": (1, 2),
+    "data.scene_size": (31, 32),
+    "model.width": (0, 8),
+    "model.heads": (0, 1),
+    "model.blocks": (0, 1),
+    "model.expansion": (0, 1),
+    "loss.alpha1": (-0.1, 0.0),
+    "loss.alpha2": (-0.1, 0.0),
+    "loss.w_floor": (-0.1, 0.0),
+    "loss.sobel_scale": (0.0, 1e-9),
+    "meta.inner_steps": (0, 1),
+    "meta.eta_f": (-0.1, 0.0),
+    "meta.eta_r": (-0.1, 0.0),
+    "meta.adam_eps": (0.0, 1e-30),
+    "train.epochs": (0, 1),
+    "train.meta_steps": (-1, 0),
+    "train.fusion_steps": (-1, 0),
+    "train.lr_f": (0.0, 1e-9),
+    "train.lr_r": (0.0, 1e-9),
+    "train.lr_p": (0.0, 1e-9),
+    "train.lr_decay": (0.0, 1e-9),
+    "train.lr_decay_epochs": (0, 1),
+    "train.devices": (-1, 0),
+    "train.steps_per_dispatch": (-1, 0),
+    "log.every": (0, 1),
+    "log.preview_every": (0, 1),
+    "log.preview_pairs": (-1, 0),
+    "log.preview_size": (7, 8),
+    "validation.every": (-1, 0),
+    "validation.pairs": (0, 1),
+    "checkpoint.keep": (0, 1),
+    "checkpoint.every_minutes": (-0.1, 0.0),
+    "checkpoint.every_steps": (-1, 0),
+}
+
+
+def test_numbers_may_go_to_their_end_and_no_further():
+    numbers = {k for k, x in config.flatten(config.to_dict(config.Config()), "").items() if type(x) in (int, float)}
+    assert set(ENDS) <= numbers
+    for key, (outside, end) in ENDS.items():
+        refused([f"{key} must be", f"got {outside!r}"], config.resolve, "meie", "paper", [f"{key}={outside}"])
+        assert value_of(config.resolve("meie", "paper", [f"{key}={end}"]), key) == end
+
+
 def test_what_is_allowed_at_the_edges():
     edges = [
         "data.batch=1",
