@@ -113,9 +113,8 @@ class Section:
 
 
 def mri(section):
-    """Pictures (H,W) in [0,1], noisy and clean: spin echo with T1, T2 or FLAIR contrast, Rician noise."""
+    """Pictures (H,W) in [0,1], noisy and clean: T1, T2 or FLAIR contrast by turn, wait and echo (ms); Rician noise."""
     rng, kind = section.rng, section.rng.choice(3, p=[0.4, 0.42, 0.18])
-    # how far the magnetisation is turned, the wait (ms), the echo (ms), the brain's level
     turn, wait, echo, aim = ((1.5, 1200.0, 4.0, 0.55), (1.0, 3800.0, 95.0, 0.38), (2.0, 2500.0, 100.0, 0.45))[kind]
     signal = section.total(lambda t1, t2, n, *_: n * abs(1.0 - turn * np.exp(-wait / t1)) * np.exp(-echo / t2))
     signal = signal * (1.0 + 0.05 * section.noise(0.5, high=60.0) + 0.05 * section.noise(1.5, high=12.0))

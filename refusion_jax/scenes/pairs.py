@@ -55,8 +55,7 @@ def _mif(rng, size):
 def _mfif(rng, size):
     layers, near, far = still_life(rng, size)
     layers = [(depth, world.canvas[[0, 1, 2, 4]]) for depth, world in layers]
-    # the disc of one plane when the lens is focused on the other, in pixels
-    aperture = max(rng.uniform(1.8, 5.5) * min(size) / 256.0, 1.5) / (1.0 / near - 1.0 / far)
+    aperture = max(rng.uniform(1.8, 5.5) * min(size) / 256.0, 1.5) / (1.0 / near - 1.0 / far)  # pixels times metres
     pictures = [sensors.through_lens(layers, focus, aperture) for focus in (1.0 / near, 1.0 / far, None)]
     grey = pictures[2][1]
     gain = min(rng.uniform(0.5, 1.2) / np.percentile(grey, 98), 0.3 / np.exp(np.mean(np.log(grey + 1e-3))))

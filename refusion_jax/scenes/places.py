@@ -76,10 +76,12 @@ def daylight(rng, time, view):
 
 def sky(world, rng, time):
     """The sky over the whole canvas, with the sun, clouds that it lights, and hills or woods at the horizon."""
-    light, view, (height, width) = world.light, world.view, world.view.shape
+    light, view, distance = world.light, world.view, rng.uniform(150, 900)
+    _, foot, z = view.locate(np.array([view.axes[2, 0], 0.0, view.axes[2, 2]]) * distance)  # of the hills
+    rows = slice(0, int(np.clip(foot + 3, 1, view.shape[0])))
     y, x = ((np.arange(n, dtype=np.float32) + np.float32(0.5 - n / 2)) / np.float32(view.focal) for n in view.shape)
-    length = 1.0 / np.sqrt(1.0 + x * x + (y * y)[:, None])
-    dx, dy, dz = ((x * r + (y * b)[:, None] + a) * length for r, b, a in view.axes.T.astype(np.float32))
+    length = 1.0 / np.sqrt(1.0 + x * x + (y := y[rows, None]) * y)
+    dx, dy, dz = ((x * r + y * b + a) * length for r, b, a in view.axes.T.astype(np.float32))
     up, sun = np.maximum(dy, 0.0), light.towards.astype(np.float32)
     level = rng.uniform(-0.6, 1.5) - 3 * (time == "overcast")
     angle = np.arccos(np.clip(dx * sun[0] + dy * sun[1] + dz * sun[2], -1.0, 1.0))
@@ -90,15 +92,14 @@ def sky(world, rng, time):
     clear = rng.uniform(0.75, 1.2) * mix(rgb(TIMES[time][3]), rgb(TIMES[time][4]), np.exp(-up * rng.uniform(3.0, 6.0)))
     disc, cloud = np.clip(2.6 - angle / 0.007, 0.0, 1.0), relief * (0.9 * light.sun * (1.0 + wide) + 1.1 * light.sky)
     clear = clear + light.sun * (0.9 * np.exp(-angle / 0.07) + 0.3 * wide + 600.0 * disc)
-    world.canvas[:3] = mix(clear, cloud, cover)
+    world.canvas[:3, rows] = mix(clear, cloud, cover)
     heat = mix(light.cold, light.air - 4.0, 0.8 * np.exp(-5.0 * up))
-    world.canvas[3:] = np.stack([mix(heat, light.air - 8.0, 0.4 * cover), np.ones_like(heat)])
-    distance, rough = rng.uniform(150, 900), noise(rng, (8, 4 * width), rng.uniform(0.8, 1.8))[0, :width]
-    _, foot, z = view.locate(np.array([view.axes[2][0], 0.0, view.axes[2][2]]) * distance)
+    world.canvas[3:, rows] = np.stack([mix(heat, light.air - 8.0, 0.4 * cover), np.ones_like(heat)])
+    rough = noise(rng, (8, 4 * x.size), rng.uniform(0.8, 1.8))[0, : x.size]
     top = foot - distance * rng.uniform(0.01, 0.08) * (1.0 + 0.4 * rough) * view.focal / z
-    alpha = np.clip(np.arange(height, dtype=np.float32)[:, None] + 1.0 - top, 0.0, 1.0)
-    material = shade_of(rng, LEAVES[:3]) * np.exp(0.3 * noise(rng, (height, width), 0.8)), 0.0, 0.6
-    world.paint(slice(None), slice(None), alpha, material, (0.0, 0.5, -0.85), (0.0, 9e3, distance), z)
+    alpha = np.clip(np.arange(y.size, dtype=np.float32)[:, None] + 1.0 - top, 0.0, 1.0)
+    material = shade_of(rng, LEAVES[:3]) * np.exp(0.3 * noise(rng, alpha.shape, 0.8)), 0.0, 0.6
+    world.paint(rows, slice(None), alpha, material, (0.0, 0.5, -0.85), (0.0, 9e3, distance), z)
 
 
 def ground(world, rng, half, walk, town):
@@ -155,7 +156,8 @@ def tree(world, rng, x, z, tall):
     branch(base, np.array([0.0, trunk * tall, 0.0]), 0.026 * tall, forks)
     crown = [(rng.normal(0, 0.13), rng.uniform(0.5, 0.86), rng.uniform(0.08, 0.16)) for _ in range(8)]
     if kind < 0.2:
-        crown = [(o * (1 - r) * 0.17, r, 0.04 + 0.12 * (1 - r)) for r in np.linspace(0.98, 0.14, 7) for o in (-1, 1, 0)]
+        rows = (0.95, 0.8, 0.65, 0.5, 0.35, 0.2)
+        crown = [(o * (1 - r), r, 0.16 - 0.12 * r) for r in rows for o in (-0.17, 0.17, 0)]
     for dx, height, radius in crown if kind < 0.8 else ():
         world.rod(*[base + [dx * tall, height * tall, 0]] * 2, radius * tall, leaves, leafy=0.035 * tall)
 

@@ -52,7 +52,7 @@ def room(rng, size, time):
     view = copy(outside.view)
     view.position = np.array([0.0, rng.uniform(1.2, 1.6), 0.0])
     wide, tall, deep = rng.uniform(1.8, 3.5), rng.uniform(2.5, 3.2), rng.uniform(3.2, 5.5)
-    count, sill, top = int(rng.integers(1, 4)), rng.choice([0.1, 0.8, 1.0]), rng.uniform(2.0, tall - 0.15)
+    count, sill, top = int(rng.integers(1, 4)), float(rng.choice([0.1, 0.8, 1.0])), rng.uniform(2.0, tall - 0.15)
     space, share, lit = 2 * wide / count, rng.uniform(0.22, 0.37), outside.light.night > 0.3 or rng.random() < 0.25
     columns = [-wide, *(space * (k + 0.5 + s) - wide for k in range(count) for s in (-share, share)), wide]
     windows = list(zip(columns[1::2], columns[2::2], strict=False))
@@ -62,7 +62,8 @@ def room(rng, size, time):
     lamps = [((0, (sill + top) / 2, deep - 0.8), 0.5 * count * sky, False)] + [(bulb, glow, False)] * lit
     ambient = (count * sky + 3.0 * glow) * rng.uniform(0.02, 0.06)
     light = replace(outside.light, sky=ambient, bounce=ambient, lamps=lamps, haze=0.0)
-    light.casters = [((0, tall + 0.5, deep - 5), (9, 0.5, 5), False)]  # the ceiling
+    light.casters = [((0, tall + 0.5, deep - 5), (9, 0.5, 5), False), ((0, 0, -2), (9, 9, 0.1), False)]
+    light.casters += [((side * (wide + 0.5), 0, 0), (0.5, 9, 9), False) for side in (-1, 1)]
     world, wall, trim = World(view, light, outside.canvas), board(rng), plain(rng, shade_of(rng, [WALLS[0], WOODS[0]]))
     pieces = [(a, b, 0, tall) for a, b in zip(columns[::2], columns[1::2], strict=True)]
     for a, b, low, high in pieces + [(a, b, *part) for a, b in windows for part in ((0, sill), (top, tall))]:
@@ -91,7 +92,6 @@ def room(rng, size, time):
         for k in range(int(rng.integers(0, 3)) if h < 1.2 else 0):
             thing(world, rng, (x + (k - 0.5) * 0.5 * w, h, z), rng.uniform(0.2, 0.5))
     if lit:
-        world.rod(bulb, (bulb[0], tall, bulb[2]), 0.01, trim)
         shade = plain(rng, (0.6, 0.6, 0.6), 0.0, warmth=9.0, glow=12.0 * glow)
         world.rod(bulb - [0, 0.12, 0], bulb + [0, 0.12, 0], 0.2, shade, 0.5, True)
     return world

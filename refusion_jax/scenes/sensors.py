@@ -83,8 +83,7 @@ def through_lens(layers, focus, aperture):
     """Radiance (3,H,W) of layers, far to near, through a thin lens focused at ``focus`` (1/metres); sharp if None.
 
     A layer is (inverse depth: a number, or (H,) for one per row; canvas (4,H,W): colours times coverage, coverage). It
-    is spread over a disc of ``aperture`` pixels times its distance from the focus in 1/metres, with its coverage, then
-    laid over those behind: a blurred edge shows what it hides, a sharp one does not.
+    is spread over a disc of ``aperture`` pixels times its distance from the focus in 1/metres, then laid over others.
     """
     out = np.zeros_like(layers[0][1][:3])
     for inverse, canvas in layers:
@@ -96,7 +95,6 @@ def through_lens(layers, focus, aperture):
             steps = np.linspace(radii.min(), radii.max(), 3 if np.ptp(radii) > 0.3 else 1)  # between them, interpolate
             place = np.interp(radii[down], steps, np.arange(len(steps)))
             weights = np.clip(1.0 - np.abs(place - np.arange(len(steps))[:, None]), 0.0, 1.0).astype(np.float32)
-            blurred = [w[:, None] * defocus(canvas[part], r) for w, r in zip(weights, steps, strict=True)]
-            spread = np.sum(blurred, axis=0)
+            spread = np.sum([weights[k][:, None] * defocus(canvas[part], r) for k, r in enumerate(steps)], axis=0)
             out[part] = out[part] * (1.0 - np.clip(spread[3], 0.0, 1.0)) + spread[:3]
     return out

@@ -59,7 +59,10 @@ _grain = lru_cache(lambda beta: noise(np.random.default_rng(20240901), (256, 256
 
 def grain(u, v, footprint, beta=0.7):
     """Noise (h,w) that is fixed in the plane, in tiles of 1 x 1; it fades at a distance."""
-    return lookup(_grain(beta), u, v) * np.minimum(1.0, 1.0 / np.maximum(120.0 * footprint, 1e-6))
+    field, fade = _grain(beta), np.minimum(1.0, 1.0 / np.maximum(120.0 * footprint, 1e-6))
+    if np.min(footprint) < 1 / 256:
+        return lookup(field, u, v) * fade
+    return field[(v * 256).astype(np.int32) & 255, (u * 256).astype(np.int32) & 255] * fade
 
 
 def pulse(x, duty, footprint):

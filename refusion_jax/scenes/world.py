@@ -120,7 +120,7 @@ class World:
             return
         rx, ry = (part[2] - np.float32(width / 2)) / view.focal, (part[3] - np.float32(height / 2)) / view.focal
         (a, b, c), (d, e, f), (g, h, i) = np.linalg.inv(matrix).astype(np.float32)
-        depth = 1.0 / np.maximum(g * rx + (h * ry + i), np.float32(1e-5))
+        depth = 1.0 / np.maximum(g * rx + (h * ry + i), np.float32(0.5 / seen[:, 2].max()))
         s, t, scale = (a * rx + (b * ry + c)) * depth, (d * rx + (e * ry + f)) * depth, depth / np.float32(view.focal)
         ds, dt = (np.maximum(np.abs(p - w * g), np.abs(q - w * h)) * scale for p, q, w in ((a, b, s), (d, e, t)))
         alpha, following = np.float32((depth < 1.02 * seen[:, 2].max()) & (depth > NEAR)), np.roll(corners, -1, axis=0)
@@ -128,8 +128,8 @@ class World:
         for (ps, pt), (qs, qt) in zip(corners.tolist(), following.tolist(), strict=True):
             ns, nt = float(turn) * (pt - qt), float(turn) * (qs - ps)
             away = (ns * (s - ps) + nt * (t - pt)) / (abs(ns) * ds + abs(nt) * dt + 1e-9)  # pixels from the edge
-            alpha = np.clip(away + 0.7, 0.0, alpha)  # a little larger, so that neighbours leave no seam
-        normal = (normal := np.cross(u, v)) * np.sign(normal @ (view.position - origin))
+            alpha = np.clip(away + 1.0, 0.0, alpha)  # half a pixel larger, so that neighbours leave no seam
+        normal = (n := np.array([g, h, i], float)) @ view.axes / -np.linalg.norm(n)  # n.p = 1 for points p of the plane
         point = [float(origin[k]) + s * float(u[k]) + t * float(v[k]) for k in range(3)]
         self.paint(*part[:2], alpha, surface(s, t, ds, dt), normal.tolist(), point, depth)
 
@@ -145,8 +145,8 @@ class World:
             faces.append((base + p[0] * ahead + p[1] * up, across, along / tall, corners, surface))
         middle = base + np.mean(profile, axis=0) @ np.stack([ahead, up])
         for origin, u, v, corners, surface in faces:
-            normal = np.cross(u, v)
-            if (normal @ (origin - middle)) * (normal @ (self.view.position - origin)) > 0.0:  # it faces the camera
+            inner, outer = (np.linalg.det([u, v, away]) for away in (origin - middle, self.view.position - origin))
+            if inner * outer > 0.0:  # it faces the camera
                 self.flat(origin, u, v, corners, surface)
 
     def box(self, base, size, surface, yaw=0.0, lift=0.0):
