@@ -47,6 +47,11 @@ def test_maps_that_favour_either_source_here_and_there():
         assert float(found[name]) == pytest.approx(value, rel=1e-5), name
 
 
+def test_equal_gradients_of_unequal_pictures_count_as_chance():
+    a = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
+    assert proposal_health(maps(np.ones((16, 16))), maps(np.ones((16, 16))), a, a + np.float32(0.5))["v_sharper"] == 0.5
+
+
 def rebuilt(seed=0):
     rng = np.random.default_rng(seed)
     a, b = rng.random((2, 4, 8, 8, 1)).astype(np.float32)

@@ -199,6 +199,33 @@ def test_a_step_records_the_health_of_what_it_saw():
         assert float(metrics["w_imbalance"]) == pytest.approx(float(np.mean(np.abs(w[..., 0] - w[..., 1]))), rel=1e-4)
 
 
+def test_the_inner_loop_is_used_as_given():
+    """Nothing is compiled here."""
+    assert steps.InnerLoop() == (optax.sgd, 1e-4, 1e-4, 1, False)
+    nets, params = stand_in()
+    optimizers = steps.make_optimizers(SCHEDULE)
+    state, images = steps.init_state(params, optimizers), (steps.as_luma(TRAIN), steps.as_luma(TEST))
+
+    def recorded(**changes):
+        meta_step, _ = steps.make_steps(nets, LOSS, optimizers, steps.InnerLoop()._replace(**changes))
+        return float(meta_step(state, TRAIN, TEST)[1]["grad_norm_p"])
+
+    inner = optax.adam(0.3, eps_root=1e-6), optax.adam(0.2, eps_root=1e-6)
+    expected = optax.tree.norm(meta.meta_gradient(params, nets, *images, LOSS, *inner, steps=2)[0])
+    adam = functools.partial(optax.adam, eps_root=1e-6)
+    assert recorded(optimizer=adam, eta_f=0.3, eta_r=0.2, steps=2) == pytest.approx(float(expected), rel=1e-4)
+    assert recorded(first_order=True) == 0
+
+
+def test_p_is_evaluated_anew_where_asked_for_and_nowhere_else():
+    nets, params = stand_in()
+    optimizers = steps.make_optimizers()
+    for recompute in (False, True):
+        meta_step, _ = steps.make_steps(nets, LOSS, optimizers, recompute=recompute)
+        program = str(jax.make_jaxpr(meta_step)(steps.init_state(params, optimizers), TRAIN, TEST))
+        assert ("is_finite" in program) == recompute  # of the cotangent, in meta.recomputed
+
+
 def test_recomputing_changes_no_update():
     nets, params = stand_in()
     optimizers = steps.make_optimizers(SCHEDULE)
