@@ -47,14 +47,14 @@ def build(**size):
 
 
 @functools.cache
-def _shapes():
-    return networks.expected_shapes(build())
+def _shapes(channels):
+    return networks.expected_shapes(build(), channels)
 
 
-def stand_in(seed=0, dtype=np.float32):
-    """(networks, Params), drawn by NumPy."""
+def stand_in(seed=0, dtype=np.float32, channels=1):
+    """(networks, Params), drawn by NumPy; channels: of the gradients that P sees."""
     rng = np.random.default_rng(seed)
-    trees = (jax.tree.map(lambda x: rng.uniform(-1, 1, x.shape).astype(dtype), shapes) for shapes in _shapes())
+    trees = (jax.tree.map(lambda x: rng.uniform(-1, 1, x.shape).astype(dtype), shapes) for shapes in _shapes(channels))
     return networks.linen_networks(*build()), networks.Params(*trees)
 
 
