@@ -14,20 +14,20 @@ def pytest_configure(config):
     compiled without optimisation, which tests do not need."""
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
 # Files that take longest, first: two workers then end at about the same time.
 SLOW = (
     "test_resume",
     "test_meta",
-    "test_steps",
-    "test_training",
-    "test_wiring",
+    "test_distributed",
     "test_cli_train",
-    "test_models",
-    "test_cli_fuse",
-    "test_evaluate",
+    "test_devices",
+    "test_precision",
+    "test_wiring",
 )
+SLOW += ("test_tiles", "test_models", "test_steps", "test_training", "test_model", "test_cli_fuse", "test_evaluate")
 
 
 def pytest_collection_modifyitems(items):

@@ -269,13 +269,13 @@ def test_light_dark_and_a_phone(fusion):
     assert dark != light and element(fusion, "#theme").get_attribute("aria-pressed") == "true"
     assert screenshot(fusion)[-5, 5].max() < 60  # below the list
     fusion.refresh()
-    assert background() == dark  # remembered
+    wait(lambda: background() == dark)  # remembered
     element(fusion, "#theme").click()
     assert background() == light
     fusion.execute_script("localStorage.clear()")
     resize(fusion, 390, 844, dark=True)
     fusion.refresh()
-    assert background() == dark
+    wait(lambda: background() == dark)
     wait(lambda: fusion.execute_script("return document.getElementById('frame').dataset.pair"))
     assert fusion.execute_script("return document.documentElement.scrollWidth") == 390
     frame = box(fusion, "#frame")

@@ -40,7 +40,7 @@ def test_scores_on_the_built_in_scenes(task):
     model = inference.load(task)
     assert model.task == task and None not in model.params
     tuned = config.to_dict(config.resolve(task, "tuned"))
-    assert (asdict(model.settings), model.loss._asdict()) == (tuned["model"], tuned["loss"])
+    assert (asdict(model.settings), asdict(model.loss)) == (tuned["model"], tuned["loss"])
     pairs = scenes(task)
     ours = validation_scores(lambda a, b: model.fuse_luma(a, b, "minmax"), pairs, TASK_METRICS[task])
     assert ours == pytest.approx(SCORES[task], rel=0.01)
