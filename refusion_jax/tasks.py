@@ -7,6 +7,7 @@ from refusion_jax.errors import InputError
 
 TASKS = ("ivif", "mif", "mfif", "meie")
 TASK_ALIASES = {"meif": "meie"}  # the paper writes MEIF
+STACK_TASKS = ("meie", "mfif")  # those with more than two pictures of a scene: brackets and focus stacks
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

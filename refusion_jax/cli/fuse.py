@@ -12,10 +12,8 @@ from refusion_jax.cli.jobs import Job, check_extra, find_sources, make_folders, 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
 from refusion_jax.imaging.ranges import RANGES
-from refusion_jax.tasks import task_name
+from refusion_jax.tasks import STACK_TASKS, task_name
 from refusion_jax.weights.pretrained import pretrained
-
-STACK_TASKS = ("meie", "mfif")
 
 
 def quality(text: str) -> int:

@@ -11,8 +11,7 @@ from refusion_jax.fusing.model import Model
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import check_one_size
 from refusion_jax.imaging.ranges import to_range
-
-TASKS = ("meie", "mfif")
+from refusion_jax.tasks import STACK_TASKS
 
 
 def fuse_stack(
@@ -28,9 +27,9 @@ def fuse_stack(
     order of the frames does not matter for meie; for mfif they are best given from near to far (or back).
     Raises InputError for a model of another task, sizes that differ, and less than two different frames.
     """
-    if model.task not in TASKS:
+    if model.task not in STACK_TASKS:
         raise InputError(
-            f"stacks are for the tasks {' and '.join(TASKS)}, got {model.task or 'a model of unknown task'}"
+            f"stacks are for the tasks {' and '.join(STACK_TASKS)}, got {model.task or 'a model of unknown task'}"
         )
     frames = [np.asarray(frames[i]) for i in distinct(frames)]
     if len(frames) < 2:

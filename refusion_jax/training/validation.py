@@ -29,8 +29,9 @@ def validate(trainer: Trainer) -> dict[str, float]:
     params_f = devices.single(trainer.state.params.f)
 
     def fuse_luma(a, b):
-        inputs = (x[None, :, :, None].astype(np.float32) / 255 for x in (a, b))
-        return to_range(np.asarray(trainer.functions["fuse"](params_f, *inputs))[0, :, :, 0], (a, b), "minmax")
+        sources = [x.astype(np.float32) / 255 for x in (a, b)]
+        fused = trainer.functions["fuse"](params_f, *(x[None, :, :, None] for x in sources))
+        return to_range(np.asarray(fused)[0, :, :, 0], sources, "minmax")
 
     return validation_scores(
         fuse_luma, ((p["a"], p["b"]) for p in pairs), settings.metrics or TASK_METRICS[trainer.config.task]
