@@ -34,6 +34,9 @@ class DataSettings:
 
     dir: str = ""  # folder of pairs or manifest; "" = the built-in scenes
     crop: int = setting(128, least=8)  # side of the square training crops, pixels
+    # Side of the crops of the last epochs (channel attention sees other statistics in small ones); 0 = crop throughout.
+    late_crop: int = setting(0, least=0)
+    late_epochs: int = setting(0, least=0)  # how many epochs these are
     batch: int = setting(4, least=1)  # pairs a batch
     flips: bool = True  # random horizontal and vertical flips, the same for both sources
     # Every n-th pair by sorted name is held out and never trained on; 0 = none.
@@ -42,6 +45,15 @@ class DataSettings:
     cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory up to this many MiB
     scenes: int = setting(96, least=2)  # number of built-in scenes when dir is ""
     scene_size: int = setting(256, least=32)  # their side, pixels
+
+    def crop_of(self, epoch: int, epochs: int) -> int:
+        """The side of the crops in an epoch, from 1, of so many."""
+        return self.late_crop if self.late_crop and epoch > epochs - self.late_epochs else self.crop
+
+    @property
+    def largest_crop(self) -> int:
+        """What every training picture must have room for."""
+        return max(self.crop, self.late_crop if self.late_epochs else 0)
 
 
 @dataclass(frozen=True)
@@ -291,6 +303,11 @@ def check(config: Config) -> None:
         split_name(getattr(config.model, network), network)
     if config.data.validation_every == 1:
         raise InputError("data.validation_every must be 0 (none) or at least 2, got 1")
+    if bool(config.data.late_crop) != bool(config.data.late_epochs):
+        raise InputError(
+            "data.late_crop and data.late_epochs belong together, the side of the crops and the last epochs that have "
+            f"them; got {config.data.late_crop} and {config.data.late_epochs}"
+        )
     if config.train.per_epoch == 0:
         raise InputError("train.fusion_steps must be positive if meta_steps is 0, got 0")
     if config.model.width % config.model.heads:

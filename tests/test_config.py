@@ -49,9 +49,10 @@ def test_quick_is_shorter_and_keeps_the_tasks_settings(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_tuned_changes_what_the_losses_see_and_no_length(task):
+def test_tuned_has_a_schedule_of_its_own_and_changes_what_the_losses_see(task):
     paper, tuned = config.resolve(task), config.resolve(task, "tuned")
-    assert (tuned.train, tuned.data, tuned.meta) == (paper.train, paper.data, paper.meta)
+    assert tuned.meta == paper.meta and tuned.data.crop < tuned.data.late_crop and tuned.data.late_epochs
+    assert tuned.train.total >= 10_000 and tuned.train.warmup_steps and tuned.train.lr_cosine
     assert tuned.model.symmetric and tuned.loss.sobel_form == "components" and 0 < tuned.loss.w_floor < 0.5
 
 
@@ -197,6 +198,8 @@ def test_every_key_is_found_without_its_section():
         (["loss.w_floor=0.5"], ["loss.w_floor must be below 0.5, got 0.5"]),
         (["meta.inner_optimizer=lion"], ["meta.inner_optimizer must be sgd or adam or momentum, got 'lion'"]),
         (["meta.optimizer=sgd"], ["meta.optimizer must be adam or normalized, got 'sgd'"]),
+        (["data.late_crop=96"], ["data.late_crop and data.late_epochs belong together", "got 96 and 0"]),
+        (["data.late_epochs=2"], ["data.late_crop and data.late_epochs belong together", "got 0 and 2"]),
         (["train.meta_steps=0", "train.fusion_steps=0"], ["train.fusion_steps must be positive if meta_steps is 0"]),
     ],
 )
@@ -233,6 +236,9 @@ ENDS = {
     "train.lr_p": (0.0, 1e-9),
     "train.lr_decay": (0.0, 1e-9),
     "train.lr_decay_epochs": (0, 1),
+    "train.warmup_steps": (-1, 0),
+    "data.late_crop": (-1, 0),
+    "data.late_epochs": (-1, 0),
     "train.devices": (-1, 0),
     "train.steps_per_dispatch": (-1, 0),
     "log.every": (0, 1),

@@ -112,13 +112,18 @@ def load_data(config):
         return sources.from_folder(
             Path(data.dir),
             config.task,
-            crop=data.crop,
+            crop=data.largest_crop,
             validation_every=data.validation_every,
             exclude=data.exclude,
             cache_mib=data.cache_mib,
         )
     return sources.built_in(
-        config.task, config.seed, data.scenes, data.scene_size, crop=data.crop, validation_every=data.validation_every
+        config.task,
+        config.seed,
+        data.scenes,
+        data.scene_size,
+        crop=data.largest_crop,
+        validation_every=data.validation_every,
     )
 
 
@@ -252,6 +257,10 @@ def print_start(config, data, out: Path) -> None:
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
         f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {where}"
     )
+    if train.warmup_steps:
+        print(f"before them a warm-up of {train.warmup_steps} fusion steps with w = v = 1/2")
+    if config.data.late_crop:
+        print(f"crops of {config.data.late_crop}x{config.data.late_crop} in the last {config.data.late_epochs} epochs")
     if config.meta.first_order:
         print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
     print(printable(f"run directory {out}"), flush=True)

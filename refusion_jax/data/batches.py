@@ -125,11 +125,15 @@ def batches(
 
 
 def epoch_streams(pairs: LumaPairs, phase: str, seed: int, epoch: int, **how: Any) -> dict[str, grain.DatasetIterator]:
-    """The streams of one phase of one epoch: "meta" -> meta_train, meta_test (disjoint pools); "fusion" -> fusion."""
+    """The streams of one phase of one epoch: "meta" -> meta_train, meta_test (disjoint pools); "fusion" -> fusion.
+
+    epoch: from 0; -1 is the warm-up before the first.
+    """
     if phase == "fusion":
         sources = {"fusion": pairs}
     else:
         train, test = meta_pools(len(pairs), seed, epoch)
         sources = {"meta_train": Subset(pairs, train), "meta_test": Subset(pairs, test)}
     kinds = {"fusion": 2, "meta_train": 3, "meta_test": 4}
-    return {name: batches(s, subseed(seed, kinds[name], epoch), **how) for name, s in sources.items()}
+    path = {name: (kinds[name], epoch) if epoch >= 0 else (5,) for name in sources}
+    return {name: batches(s, subseed(seed, *path[name]), **how) for name, s in sources.items()}

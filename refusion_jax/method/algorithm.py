@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import optax
 
 from refusion_jax.settings import setting
@@ -27,6 +28,9 @@ class Schedule:
     lr_p: float = setting(1e-4, above=0)  # of P's optimiser
     lr_decay: float = setting(1.0, above=0)  # all learning rates times this ...
     lr_decay_epochs: int = setting(10, least=1)  # ... every so many epochs
+    lr_cosine: bool = False  # and, on top, half a cosine from the first step to 0 at the last
+    # Fusion steps with w = v = 1/2 before the first epoch: P then asks a R that has begun. The paper has none.
+    warmup_steps: int = setting(0, least=0)
 
     @property
     def per_epoch(self) -> int:
@@ -36,24 +40,35 @@ class Schedule:
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.epochs * self.per_epoch
+        return self.warmup_steps + self.epochs * self.per_epoch
+
+    def ends_epoch(self, done: int) -> bool:
+        """Whether the last of `done` steps was the last of an epoch."""
+        return done > self.warmup_steps and (done - self.warmup_steps) % self.per_epoch == 0
 
     def left(self, done: int) -> dict[str, int]:
         """Steps to go after `done` steps, by phase."""
-        epochs, inside = divmod(done, self.per_epoch)
-        meta = epochs * self.meta_steps + min(inside, self.meta_steps)
-        return {"meta": self.epochs * self.meta_steps - meta, "fusion": self.epochs * self.fusion_steps - (done - meta)}
+        epochs, inside = divmod(max(done - self.warmup_steps, 0), self.per_epoch)
+        meta = self.epochs * self.meta_steps - epochs * self.meta_steps - min(inside, self.meta_steps)
+        return {"meta": meta, "fusion": self.total - done - meta}
 
-    def rate(self, first: float, steps: int) -> optax.Schedule:
-        """A learning rate by the number of updates made, `steps` of them an epoch."""
-        return optax.exponential_decay(first, self.lr_decay_epochs * steps, self.lr_decay, staircase=True)
+    def rate(self, first: float, steps: int, before: int = 0) -> optax.Schedule:
+        """A learning rate by the number of updates made: `before` of them at the first rate, then `steps` an epoch."""
+        stairs = optax.exponential_decay(1.0, self.lr_decay_epochs * steps, self.lr_decay, staircase=True)
+        cosine = optax.cosine_decay_schedule(1.0, max(self.epochs * steps, 1) if self.lr_cosine else 1)
+
+        def rate(count):
+            count = jnp.maximum(count - before, 0)
+            return first * stairs(count) * (cosine(count) if self.lr_cosine else 1.0)
+
+        return rate
 
 
 class Step(NamedTuple):
     """One step of the training and the batches it is fed, {"a", "b"}: (B,H,W,1) each."""
 
     number: int  # of all steps, from 1
-    epoch: int  # from 1
+    epoch: int  # from 1; 0 = the warm-up
     phase: str  # "meta": lines 5-8, steps.meta_step; "fusion": lines 11-12, steps.fusion_step
     batches: tuple[Any, ...]  # (meta-train, meta-test) or (training,)
 
@@ -65,9 +80,15 @@ def algorithm_1(
 
     open_streams(epoch, phase, first): endless streams of batches, each beginning with its batch number `first`
     (from 0): for "meta" (meta-train, meta-test), out of two disjoint pools of this epoch; for "fusion" (training,).
+    Steps of a warm-up, which the paper does not have, come first, as fusion steps of epoch 0.
     """
     number = start
-    begun, done = divmod(start, schedule.per_epoch)
+    if start < schedule.warmup_steps:
+        (training,) = open_streams(0, "fusion", start)
+        for _ in range(start, schedule.warmup_steps):
+            number += 1
+            yield Step(number, 0, "fusion", (next(training),))
+    begun, done = divmod(max(start - schedule.warmup_steps, 0), schedule.per_epoch)
     for epoch in range(begun + 1, schedule.epochs + 1):  # 2
         first = min(done, schedule.meta_steps)
         meta_train, meta_test = open_streams(epoch, "meta", first)  # 3

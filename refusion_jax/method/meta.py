@@ -209,12 +209,23 @@ def meta_gradient(
     return mean_over(gradient, axis), reports
 
 
-def fusion_gradients(params: Params, networks: Networks, batch: Batch, loss: LossSettings, axis: str | None = None):
+def fusion_gradients(
+    params: Params,
+    networks: Networks,
+    batch: Batch,
+    loss: LossSettings,
+    axis: str | None = None,
+    *,
+    equal: bool | jax.Array = False,
+):
     """Eq. 11 and 12: dL_f/dF with P frozen, and dL_r/dR on F's image with the image's gradient stopped.
 
+    equal: w = v = 1/2 in place of what P proposes.
     Returns (gradients as Params without p, terms, (w, v, fused, rebuilt)). L_r never reaches F, nor L_f P.
     """
     w, v = jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss))
+    if equal is not False:
+        w, v = (jnp.where(equal, 0.5, x) for x in (w, v))
     grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params.f, networks, batch, w, v, loss)
     fused = jax.lax.stop_gradient(fused)
     grad_r, (rebuilt, terms_r) = jax.grad(reconstruction_objective, has_aux=True)(

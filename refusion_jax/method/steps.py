@@ -66,8 +66,8 @@ def make_optimizers(schedule: Schedule = Schedule(), meta: MetaSettings = MetaSe
     P's gradient carries the factor eta_F (entries near 1e-8), so Adam's usual eps would decide its step. The meta step
     divides it by eta_F; entries are small even so, and the small eps leaves Adam's step to their signs and sizes.
     """
-    rate_f = schedule.rate(schedule.lr_f, schedule.fusion_steps)
-    rate_r = schedule.rate(schedule.lr_r, schedule.fusion_steps)
+    rate_f = schedule.rate(schedule.lr_f, schedule.fusion_steps, schedule.warmup_steps)
+    rate_r = schedule.rate(schedule.lr_r, schedule.fusion_steps, schedule.warmup_steps)
     rate_p = schedule.rate(schedule.lr_p, schedule.meta_steps)
     if meta.optimizer == "normalized":
         for_p = optax.chain(scale_by_largest(), optax.scale_by_learning_rate(rate_p))
@@ -78,8 +78,8 @@ def make_optimizers(schedule: Schedule = Schedule(), meta: MetaSettings = MetaSe
 
 def make_inner_loop(schedule: Schedule = Schedule(), meta: MetaSettings = MetaSettings()) -> InnerLoop:
     """The inner loop as set. Its step sizes are the networks' learning rates of that epoch, where none are set."""
-    eta_f = meta.eta_f or schedule.rate(schedule.lr_f, schedule.per_epoch)
-    eta_r = meta.eta_r or schedule.rate(schedule.lr_r, schedule.per_epoch)
+    eta_f = meta.eta_f or schedule.rate(schedule.lr_f, schedule.per_epoch, schedule.warmup_steps)
+    eta_r = meta.eta_r or schedule.rate(schedule.lr_r, schedule.per_epoch, schedule.warmup_steps)
     return InnerLoop(INNER_OPTIMIZERS[meta.inner_optimizer], eta_f, eta_r, meta.inner_steps, meta.first_order)
 
 
@@ -102,6 +102,7 @@ def make_steps(
     optimizers: Optimizers,
     inner: InnerLoop = InnerLoop(),
     *,
+    warmup: int = 0,
     recompute: bool = False,
     axis: str | None = None,
 ) -> tuple[Callable, Callable]:
@@ -110,6 +111,7 @@ def make_steps(
     meta_step(state, train, test) -> (state, metrics): P by Eq. 7-10; F and R come back unchanged.
     fusion_step(state, batch) -> (state, metrics): F by Eq. 11, R by Eq. 12; P comes back unchanged.
     Batches are {"a", "b"}: (B,H,W,1) uint8. Metrics are float32 scalars: loss terms, gradient norms, health of P and R.
+    warmup: so many steps from the start have w = v = 1/2 (Schedule.warmup_steps).
     recompute: see meta.inner_update; less memory for the meta step, some more time.
     axis: a mesh axis over which batches are divided (training/devices.py); states, metrics are of whole batches.
     """
@@ -148,7 +150,8 @@ def make_steps(
     def fusion_step(state: TrainState, batch):
         params, states = state.params, state.optimizers
         images = as_luma(batch)
-        gradients, terms, (w, v, fused, rebuilt) = fusion_gradients(params, networks, images, loss, axis)
+        equal = state.step < warmup if warmup else False
+        gradients, terms, (w, v, fused, rebuilt) = fusion_gradients(params, networks, images, loss, axis, equal=equal)
         new_f, state_f = descend(optimizers.f, gradients.f, states.f, params.f)
         new_r, state_r = descend(optimizers.r, gradients.r, states.r, params.r)
         metrics = {

@@ -35,7 +35,7 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
     scores = find_scores(run, records, settings["validation.best"])
     previews, notes = read_previews(run)
     drawn = curves(records)
-    total = settings.whole("train.epochs") * steps_per_epoch(settings)
+    total = settings.whole("train.warmup_steps") + settings.whole("train.epochs") * steps_per_epoch(settings)
     data = {
         **drawn,
         "scores": scores.as_data(),

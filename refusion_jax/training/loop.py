@@ -89,7 +89,7 @@ class Loop:
                 return stop_request
             block = self._advance()
             step = self._trainer.step
-            epoch_done = step % self._schedule.per_epoch == 0
+            epoch_done = self._schedule.ends_epoch(step)
             if epoch_done and validation.is_due(self._config, self._trainer.data.validation, block.epoch):
                 self._watch.flush()
                 self._validate(block.epoch)

@@ -101,6 +101,7 @@ def compiled_steps(
         config.loss,
         optimizers,
         make_inner_loop(config.train, config.meta),
+        warmup=config.train.warmup_steps,
         recompute=devices.recompute(config.train.recompute),
         axis=devices.AXIS if mesh else None,
     )
@@ -120,7 +121,7 @@ def open_streams(config: Config, data: TrainingData, epoch: int, phase: str, fir
         phase,
         config.seed,
         epoch - 1,
-        crop=config.data.crop,
+        crop=config.data.crop_of(epoch, config.train.epochs),
         batch=config.data.batch,
         flips=config.data.flips,
         part=(processes.index(), processes.count()),

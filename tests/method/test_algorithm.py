@@ -7,6 +7,7 @@ import pytest
 from refusion_jax.method.algorithm import Schedule, algorithm_1
 
 SCHEDULE = Schedule(epochs=2, meta_steps=2, fusion_steps=3)
+WARMED = Schedule(epochs=2, meta_steps=2, fusion_steps=3, warmup_steps=4)
 
 
 def steps(schedule=SCHEDULE, start=0):
@@ -33,7 +34,18 @@ def test_every_epoch_has_its_meta_steps_and_then_its_fusion_steps():
     assert opened == [(1, "meta", 0), (1, "fusion", 0), (2, "meta", 0), (2, "fusion", 0)]
 
 
-@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule(epochs=3, meta_steps=0, fusion_steps=2)])
+def test_a_warm_up_comes_first_as_fusion_steps_of_epoch_0():
+    found, opened = steps(WARMED)
+    assert [(s.number, s.epoch, s.phase, s.batches) for s in found[:4]] == [
+        (k + 1, 0, "fusion", (("all", 0, k),)) for k in range(4)
+    ]
+    assert [s[1:] for s in found[4:]] == [s[1:] for s in steps()[0]]
+    assert found[-1].number == WARMED.total == 14 and opened[0] == (0, "fusion", 0)
+    assert [k for k in range(15) if WARMED.ends_epoch(k)] == [9, 14]
+    assert [k for k in range(11) if SCHEDULE.ends_epoch(k)] == [5, 10]
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, WARMED, Schedule(epochs=3, meta_steps=0, fusion_steps=2)])
 def test_it_begins_after_any_step_and_goes_on_the_same(schedule):
     whole, _ = steps(schedule)
     for start in range(schedule.total + 1):
@@ -45,15 +57,23 @@ def test_a_training_without_meta_or_fusion_steps():
     assert [s.phase for s in steps(Schedule(epochs=2, meta_steps=0, fusion_steps=1))[0]] == ["fusion"] * 2
 
 
-def test_what_is_left_after_each_step():
-    found, _ = steps()
-    assert SCHEDULE.total == len(found) and SCHEDULE.per_epoch == 5
+@pytest.mark.parametrize("schedule", [SCHEDULE, WARMED])
+def test_what_is_left_after_each_step(schedule):
+    found, _ = steps(schedule)
+    assert schedule.total == len(found) and schedule.per_epoch == 5
     for done in range(len(found) + 1):
         phases = [s.phase for s in found[done:]]
-        assert SCHEDULE.left(done) == {phase: phases.count(phase) for phase in ("meta", "fusion")}
+        assert schedule.left(done) == {phase: phases.count(phase) for phase in ("meta", "fusion")}
 
 
 def test_rates_fall_every_so_many_epochs():
     rate = Schedule(lr_decay=0.1, lr_decay_epochs=2).rate(1e-3, 5)
     assert [float(rate(k)) for k in (0, 9, 10, 19, 20)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
     assert float(Schedule().rate(1e-3, 5)(10**6)) == pytest.approx(1e-3, rel=1e-7)
+
+
+def test_rates_stay_during_the_warm_up_and_may_end_at_zero():
+    rate = Schedule(epochs=4, lr_decay=0.5, lr_decay_epochs=1).rate(1.0, 5, before=3)
+    assert [float(rate(k)) for k in (0, 3, 7, 8)] == [1, 1, 1, 0.5]
+    rate = Schedule(epochs=4, lr_cosine=True).rate(1.0, 5, before=3)
+    assert [float(rate(k)) for k in (0, 3, 13, 23)] == pytest.approx([1, 1, 0.5, 0], abs=1e-7)

@@ -101,6 +101,21 @@ def test_p_is_trained_by_adam_with_its_own_eps_on_the_gradient_without_eta_f(eps
         assert np.mean(np.abs(moved - step) > 1e-3 * 3e-2) < 0.02
 
 
+def test_steps_of_a_warm_up_have_equal_weights_and_later_ones_those_of_p():
+    nets, params = stand_in()
+    optimizers = steps.make_optimizers(SCHEDULE)
+    _, fusion_step = steps.make_steps(nets, LOSS, optimizers, steps.make_inner_loop(SCHEDULE), warmup=1)
+    images = steps.as_luma(TRAIN)
+    state = steps.init_state(params, optimizers)
+    half = np.full((*images[0].shape[:3], 2), 0.5, np.float32)
+    usual = meta.propose_weights(params.p, nets, images, LOSS)
+    for number, (w, v) in enumerate(((half, half), usual)):
+        metrics = fusion_step(state._replace(step=np.int32(number)), TRAIN)[1]
+        expected, _ = meta.fusion_objective(params.f, nets, images, w, v, LOSS)
+        assert float(metrics["fusion"]) == pytest.approx(float(expected), rel=1e-5)
+        assert (float(metrics["w_imbalance"]) == 0) == (number == 0)
+
+
 def test_set_step_sizes_of_the_inner_loop_stay_as_they_are():
     settings = MetaSettings(eta_f=0.5, eta_r=0.25, inner_steps=2, first_order=True, inner_optimizer="momentum")
     inner = steps.make_inner_loop(SCHEDULE, settings)

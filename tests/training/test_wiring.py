@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from stand_in import build
 
-from refusion_jax import config
+from refusion_jax import config, errors
 from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import LumaPairs
 from refusion_jax.models import build as networks
@@ -101,6 +101,8 @@ def test_the_same_settings_give_the_same_training():
         ("train.lr_p=2e-2", "p"),
         ("train.lr_decay=0.25", "frp"),
         ("train.lr_decay_epochs=2", "frp"),
+        ("train.lr_cosine=true", "frp"),
+        ("train.warmup_steps=1", "frp"),
         ("train.precision=bfloat16", "frp"),
         ("train.epochs=2", "frp"),
         ("train.meta_steps=2", "p"),
@@ -111,7 +113,7 @@ def test_a_setting_of_the_method_changes_the_parameters(change, network):
     start, batches, end = trained(change)
     usual = trained()
     assert same(start, usual[0])
-    if "steps" not in change and "epochs" not in change:
+    if change.split("=")[0] not in ("train.epochs", "train.meta_steps", "train.fusion_steps", "train.warmup_steps"):
         assert same(batches, usual[1])
     for name in network:
         assert not same(getattr(end, name), getattr(usual[2], name)), name
@@ -125,6 +127,16 @@ def test_a_setting_of_the_data_changes_the_batches(change):
     assert same(start, trained()[0])
     for found, usual in zip(batches, trained()[1], strict=True):
         assert not same([b["a"].shape for b in found], [b["a"].shape for b in usual]) or not same(found, usual)
+
+
+def test_the_last_epochs_may_have_other_crops():
+    _, batches, _ = trained("data.late_crop=14", "data.late_epochs=1", steps=False)
+    for found, usual in zip(batches[:4], trained()[1][:4], strict=True):
+        assert same(found, usual)
+    assert all(b["a"].shape == b["b"].shape == (2, 14, 14, 1) for step in batches[4:] for b in step)
+    settings = config.resolve("meie", "paper", [*BASE, "data.late_crop=33", "data.late_epochs=1"])
+    with pytest.raises(errors.InputError, match=r"at least data.crop \(33\)"):
+        load_data(settings)
 
 
 def names(settings, epoch):
@@ -144,8 +156,9 @@ def test_the_seed_changes_the_start_the_order_and_the_crops():
     for first, second in zip(names(one, 1), names(other, 1), strict=True):
         assert first != second
     # And so does the epoch; the same epoch of the same seed is the same.
-    for first, second in zip(names(one, 1), names(one, 2), strict=True):
-        assert first != second
+    for epoch in (0, 2):  # 0: the warm-up
+        for first, second in zip(names(one, 1), names(one, epoch), strict=True):
+            assert first != second
     assert names(one, 1) == names(one, 1)
 
 
