@@ -80,6 +80,7 @@ class LogSettings:
     preview_every: int = setting(1, least=1)  # epochs between preview pictures
     preview_pairs: int = setting(3, least=0)  # rows of a preview
     preview_size: int = setting(256, least=8)  # side of the centre crop shown, pixels
+    similarity: int = setting(0, least=0)  # meta steps between measurements of G (Eq. 13-14); 0 = never
 
 
 @dataclass(frozen=True)

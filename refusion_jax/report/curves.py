@@ -88,6 +88,20 @@ CHARTS = (
         reference=1,
     ),
     Chart(
+        "Similarity of the gradients of L_r and L_f",
+        "G of Eq. 13-14 as a cosine, for w and for v: positive where a step on that term of L_f lowers L_r.",
+        (("similarity", "similarity_cosine_w", "w"), ("similarity", "similarity_cosine_v", "v")),
+        reach=(0,),
+        reference=0,
+    ),
+    Chart(
+        "Similarity, as an inner product",
+        "The same with the gradients' sizes: what P's update is made of, over eta_F.",
+        (("similarity", "similarity_inner_w", "w"), ("similarity", "similarity_inner_v", "v")),
+        reach=(0,),
+        reference=0,
+    ),
+    Chart(
         "Brightness of the fused pictures",
         "Their mean before any stretching: 0 is black, 1 is white.",
         (("fusion", "fused_mean", "mean"),),
@@ -152,7 +166,7 @@ def curves(records: list[dict[str, Any]]) -> dict[str, Any]:
     Values that no chart of CHARTS names get a chart of their own. A chart without any value is left out.
     """
     training = [r for r in records if r["phase"] in ("meta", "fusion")]
-    by_phase = {phase: [r for r in training if r["phase"] == phase] for phase in ("meta", "fusion")}
+    by_phase = {phase: [r for r in records if r["phase"] == phase] for phase in ("meta", "fusion", "similarity")}
     keys = {phase: [k for k in keys_of(rows) if k not in HEALTH] for phase, rows in by_phase.items()}
     by_phase[ANY], keys[ANY] = training, [k for k in keys_of(training) if k in HEALTH]
     phases = {phase: thinned(rows, keys[phase]) for phase, rows in by_phase.items() if rows}

@@ -107,6 +107,10 @@ class Loop:
         started = time.monotonic()
         block, metrics = self._trainer.advance()
         self._watch.add(block.number, {"epoch": block.epoch, "phase": block.phase}, metrics)
+        measured = self._trainer.measured
+        if self._recorder and measured and measured.step > block.number - block.length:
+            head = {"epoch": block.epoch, "phase": "similarity"}
+            self._recorder.scalars(measured.step, head, measured.scalars())
         # The first program of a kind compiles; the second still waits for it.
         self._programs_run[block.phase, block.length] += 1
         known = self._programs_run[block.phase, block.length] > 2
@@ -144,5 +148,7 @@ class Loop:
         params = devices.single(self._trainer.state.params)
         rows = previews.preview_rows(params, self._trainer.functions, pairs, log.preview_pairs, log.preview_size)
         picture = previews.preview(rows, f"{self._config.task}, step {self._trainer.step}")
+        if self._trainer.measured:
+            picture = previews.below(picture, previews.similarity_picture(self._trainer.measured))
         path = self._recorder.picture(self._trainer.step, epoch, picture)
         self._progress.note(f"epoch {epoch}: {losses_line(self._watch.latest)}, preview {path}")

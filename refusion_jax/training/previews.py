@@ -8,11 +8,13 @@ from PIL import Image, ImageDraw
 from refusion_jax.data.batches import LumaPairs
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.models.build import Params
+from refusion_jax.training.similarity import Measurement
 
 KEYS = ("a", "b", "fused", "rebuilt_a", "rebuilt_b", "w_a", "v_a")
 COLUMNS = ("source a", "source b", "fused", "rebuilt a", "rebuilt b", "w_a", "v_a")
 HEADER = 16  # pixels above each column for its name
 GAP = 4
+BACKGROUND = 24  # grey level between the cells
 
 
 def preview_rows(
@@ -48,20 +50,47 @@ def preview(rows: list[dict[str, np.ndarray]], title: str = "") -> np.ndarray:
     rows: dicts by KEYS, each value (h,w) in [0,1], one size for all. The maps are
     coloured blue (0, the weight lies on source b) - white (equal) - red (1, on source a).
     """
-    height, width = rows[0]["a"].shape
-    canvas = np.full((HEADER * (2 if title else 1) + len(rows) * (height + GAP), len(COLUMNS) * (width + GAP), 3), 24)
-    picture = canvas.astype(np.uint8)
+    cells = [[grey(row[k]) for k in KEYS[:5]] + [apply_colormap(row[k], "diverging") for k in KEYS[5:]] for row in rows]
+    return picture_grid(cells, COLUMNS, title)
+
+
+def similarity_picture(measured: Measurement) -> np.ndarray:
+    """G of a measurement beside what it was measured on: (H,W,3) uint8, one row a pair of the meta-train batch.
+
+    G_w and G_v are coloured red where the reconstruction loss asks for more weight on source a and blue for source b;
+    the strongest colour is the 99th percentile of the size over the batch, which the title names.
+    """
+    maps = {"w": measured.similarity.map_w, "v": measured.similarity.map_v}
+    largest = {key: float(np.percentile(np.abs(g), 99)) or 1.0 for key, g in maps.items()}
+    cells = []
+    for i, (a, b) in enumerate(zip(measured.a, measured.b, strict=True)):
+        row = [grey(a), grey(b)]
+        row += [apply_colormap(np.clip(0.5 + g[i] / (2 * largest[key]), 0, 1), "diverging") for key, g in maps.items()]
+        cells.append(row)
+    reach = ", ".join(f"G_{key} to {size:.1e}" for key, size in largest.items())
+    return picture_grid(cells, ("source a", "source b", "G_w", "G_v"), f"step {measured.step}: {reach}")
+
+
+def picture_grid(cells: list[list[np.ndarray]], columns: tuple[str, ...], title: str = "") -> np.ndarray:
+    """Cells (h,w,3) uint8 of one size in rows, with names over the columns: (H,W,3) uint8."""
+    height, width = cells[0][0].shape[:2]
     top = HEADER * (2 if title else 1)
-    for i, row in enumerate(rows):
-        cells = [grey(row[k]) for k in KEYS[:5]]
-        cells += [apply_colormap(row[k], "diverging") for k in KEYS[5:]]
-        for j, cell in enumerate(cells):
+    picture = np.full((top + len(cells) * (height + GAP), len(columns) * (width + GAP), 3), BACKGROUND, np.uint8)
+    for i, row in enumerate(cells):
+        for j, cell in enumerate(row):
             y, x = top + i * (height + GAP), j * (width + GAP)
             picture[y : y + height, x : x + width] = cell
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     if title:
         draw.text((GAP, 2), title, fill=(230, 230, 230))
-    for j, name in enumerate(COLUMNS):
+    for j, name in enumerate(columns):
         draw.text((j * (width + GAP) + GAP, top - HEADER + 2), name, fill=(230, 230, 230))
     return np.asarray(image)
+
+
+def below(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Two pictures as one, each at the left."""
+    width = max(upper.shape[1], lower.shape[1])
+    padded = (np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=BACKGROUND) for x in (upper, lower))
+    return np.concatenate(list(padded))

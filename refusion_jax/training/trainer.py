@@ -27,6 +27,7 @@ from refusion_jax.models.build import init_params
 from refusion_jax.runtime.compiling import jit, run_once
 from refusion_jax.training import checkpoints, devices, processes
 from refusion_jax.training.feed import Block, Feed
+from refusion_jax.training.similarity import Measurement, SimilarityMeter
 from refusion_jax.training.sources import TrainingData
 from refusion_jax.training.warm_start import initial_params, started_from
 
@@ -52,6 +53,8 @@ class Trainer:
         state = self._restored_or_fresh(optimizers)
         self.step = int(state.step)
         self.state: TrainState = devices.replicate(state, self.mesh)
+        self.measured: Measurement | None = None  # G of the newest meta step at which it was due
+        self._meter = SimilarityMeter(config, self.networks)
         self._phase = ""
         self._feed = Feed(
             algorithm_1(config.train, partial(open_streams, config, data), self.step),
@@ -76,6 +79,8 @@ class Trainer:
     def advance(self) -> tuple[Block, dict[str, jax.Array]]:
         """One program: a step, or several. Returns what it was given, and its metrics, still on the device."""
         block = self._feed.take()
+        if self._meter.is_due(block):
+            self.measured = self._meter.measure(self.state, block)
         program = self.programs[block.phase, block.length > 1]
         program.prepare(self.state, *block.batches)
         if block.phase != self._phase:
