@@ -1,6 +1,8 @@
 """The command weights: trained weights exported as one .safetensors file, or described."""
 
 import argparse
+import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +12,8 @@ from refusion_jax import config
 from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
+from refusion_jax.report.run import pair_names
+from refusion_jax.training.records import read_metrics
 from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import by_name, count
 
@@ -24,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", metavar="CKPT", help=ANY_WEIGHTS)
     export.add_argument("out", type=Path, help="the .safetensors file to write")
     export.set_defaults(run=export_weights)
-    show = actions.add_parser("show", help="say what the weights are: task, size, settings, step, scores")
+    show = actions.add_parser("show", help="say what the weights are: task, size, settings, step, scores, command")
     show.add_argument("checkpoint", metavar="CKPT", help=ANY_WEIGHTS)
     show.set_defaults(run=show_weights)
     return p
@@ -37,7 +41,7 @@ def export_weights(arguments) -> int:
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists already; choose another name or delete it first")
     model = load(arguments.checkpoint)
-    write_safetensors(arguments.out, model.params, model.info)
+    write_safetensors(arguments.out, model.params, model.info | run_facts(Path(arguments.checkpoint), model.info))
     print(printable(f"wrote {arguments.out} ({', '.join(by_name(model.params))})"))
     return 0
 
@@ -54,12 +58,49 @@ def show_weights(arguments) -> int:
         if "loss" in model.info
         else "not known",
     }
-    for key, value in model.info.items():
-        if key not in ("task", "model", "loss"):
+    for key, value in (model.info | run_facts(Path(arguments.checkpoint), model.info)).items():
+        if key not in ("task", "model", "loss", "config") and value != "":
             lines[key] = shown(value)
+    if model.task and isinstance(model.info.get("config"), dict):
+        lines["made by"] = training_command(model.info)
     for key, value in lines.items():
         print(printable(f"{key:12s}{value}"))
     return 0
+
+
+def run_facts(path: Path, info: dict[str, Any]) -> dict[str, Any]:
+    """Of a run directory, or a checkpoint inside one: the number of pairs, and the scores at the step of the weights.
+
+    Empty for anything else, and what the run's records do not tell is left out.
+    """
+    run = next((folder for folder in (path, *path.parents[:2]) if (folder / "pairs.json").is_file()), None)
+    if run is None or not path.is_dir():
+        return {}
+    train, held_out = pair_names(run)
+    facts: dict[str, Any] = {} if train is None else {"pairs": {"trained on": len(train), "held out": len(held_out)}}
+    of_this_step = [r for r in read_metrics(run) if r.get("phase") == "validation" and r["step"] == info.get("step")]
+    for record in of_this_step[-1:]:
+        facts["scores"] = {key: x for key, x in record.items() if key not in ("step", "epoch", "phase")}
+    return facts
+
+
+def training_command(info: dict[str, Any]) -> str:
+    """The command that makes the weights again, from the settings stored with them; DIR stands for the pairs."""
+    task, preset = str(info.get("task")), str(info.get("preset"))
+    stored = info["config"] | {key: info.get(key, {}) for key in ("model", "loss")}
+    used = config.flatten(stored, "the weights")
+    try:
+        usual = config.flatten(config.to_dict(config.resolve(task, preset)), "")
+    except InputError:  # a preset of another version
+        preset, usual = "paper", config.flatten(config.to_dict(config.resolve(task)), "")
+    words = [f"python train.py --task {task} --preset {preset} --data DIR --seed {used.pop('seed', 0)}"]
+    if init := used.pop("train.init", ""):
+        words.append(f"--init {shlex.quote(str(init))}")
+    differ = {k: x for k, x in used.items() if k not in usual or usual[k] != x}
+    words += [
+        f"--set {shlex.quote(f'{k}={json.dumps(x) if isinstance(x, list | bool) else x}')}" for k, x in differ.items()
+    ]
+    return " ".join(words)
 
 
 def changed_settings(info: dict[str, Any]) -> list[str]:

@@ -14,8 +14,9 @@ def read_weights(path: Path) -> tuple[Params, dict[str, Any]]:
     """(parameters as NumPy arrays, info) of a run directory (its newest checkpoint), a checkpoint folder inside one, a
     .safetensors file or a released .pth file (F alone).
 
-    info, as far as it is known: task, preset, model and loss (tables of settings), step. Raises InputError when the
-    path is none of these or cannot be read; whether the parameters fit the settings is not looked at.
+    info, as far as it is known: task, preset, model and loss (tables of settings), step, and of a training all other
+    settings (config, without the folder of the pairs) and the hash of its lists of pairs (data_sha256). Raises
+    InputError when the path is none of these or cannot be read; whether the parameters fit is not looked at.
     """
     if path.is_dir():
         return _read_folder(path)
@@ -43,6 +44,12 @@ def _read_folder(path: Path) -> tuple[Params, dict[str, Any]]:
     params, info = orbax_folder.read_params(folder)
     try:
         kept = {key: info["config"][key] for key in ("task", "preset", "model", "loss")}
-        return params, kept | {"step": info["step"]}
+        settings = {key: value for key, value in info["config"].items() if key not in kept}
+        data = {key: value for key, value in settings["data"].items() if key != "dir"}
+        return params, kept | {
+            "step": info["step"],
+            "config": settings | {"data": data},
+            "data_sha256": info["data_sha256"],
+        }
     except (KeyError, TypeError):
         raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None

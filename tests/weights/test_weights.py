@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from scripts import fails, picture, script, tiny_info, tiny_run, tiny_trees
+from scripts import TINY, fails, picture, script, tiny_info, tiny_run, tiny_trees
 
+from refusion_jax import config
 from refusion_jax.cli.weights import main
 from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
@@ -374,3 +375,27 @@ def test_exported_released_weights(tmp_path, reference, capsys):
     model = inference.load(tmp_path / "x.safetensors")
     assert model.task == "meie" and same(model.params, inference.load(path).params)
     assert parameters.count(model.params.f) == 59856
+
+
+def test_weights_of_a_training_say_how_to_make_them_again(tmp_path, capsys):
+    run, out = tiny_run(tmp_path / "run"), tmp_path / "x.safetensors"
+    (run / "pairs.json").write_text(json.dumps({"train": ["a", "b"], "validation": ["c"]}))
+    rows = [{"step": step, "epoch": 1, "phase": "validation", "VIF": vif} for step, vif in ((9, 0.25), (10, 0.75))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["export", str(run), str(out)]) == 0
+    for path in (run, out):
+        assert main(["show", str(path)]) == 0
+        text = capsys.readouterr().out
+        assert "trained on 2" in text and "held out 1" in text and "VIF 0.75" in text and "VIF 0.25" not in text
+        command = text.partition("made by")[2].split("\n")[0].split()
+        assert command[:10] == "python train.py --task meie --preset paper --data DIR --seed 0".split()
+        words = iter(command[10:])
+        made = [word for option, word in zip(words, words, strict=True) if option == "--set"]
+        assert config.resolve("meie", "paper", made) == config.resolve("meie", "paper", TINY)
+
+
+@pytest.mark.parametrize("stored", [3, {"train": 1}, {"train": {}}, {"seed": {"x": [1]}}, {"train": {"init": 1}}])
+def test_strange_settings_of_a_training_are_shown_or_refused_in_a_line(tmp_path, capsys, trees, stored):
+    path = written(tmp_path / "x.safetensors", flat_of(trees), tiny_info() | {"config": stored})
+    assert main(["show", str(path)]) == 0
+    assert "task        meie" in capsys.readouterr().out
