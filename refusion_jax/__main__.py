@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "look over a folder of pairs, write its manifest",
     "scenes": "write built-in scenes as pictures",
     "report": "make an HTML page of a training run",
+    "export": "write weights as a file for other runtimes (ONNX, StableHLO)",
     "weights": "export trained weights, or say what they are",
 }
 

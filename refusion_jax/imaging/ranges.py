@@ -8,8 +8,8 @@ from refusion_jax.errors import InputError
 
 RANGES = ("sources", "minmax", "clip")
 
-_BORDER = 2  # rows and columns at each side that F's zero padding disturbs most
-_FLAT = 0.5 / 255  # variations below half a level of 8 bits are not raised to the whole range
+BORDER = 2  # rows and columns at each side that F's zero padding disturbs most
+FLAT = 0.5 / 255  # variations below half a level of 8 bits are not raised to the whole range
 
 
 def to_range(fused: np.ndarray, sources: Sequence[np.ndarray], rule: str = "sources") -> np.ndarray:
@@ -37,10 +37,10 @@ def to_range(fused: np.ndarray, sources: Sequence[np.ndarray], rule: str = "sour
 
 def _to_sources(fused: np.ndarray, sources: Sequence[np.ndarray]) -> np.ndarray:
     """The linear step of "sources", clipped to the lowest and the highest level of the sources."""
-    inside = fused[_BORDER:-_BORDER, _BORDER:-_BORDER] if min(fused.shape) > 2 * _BORDER else fused
+    inside = fused[BORDER:-BORDER, BORDER:-BORDER] if min(fused.shape) > 2 * BORDER else fused
     own_low, own_high = float(inside.min()), float(inside.max())
     low, high, span = _levels_of(sources)
-    gain = span / max(own_high - own_low, _FLAT)
+    gain = span / max(own_high - own_low, FLAT)
     half = gain * (own_high - own_low) / 2
     middle = (own_low + own_high) / 2
     level = np.clip(middle, low + half, high - half)

@@ -25,6 +25,11 @@ def read_weights(path: Path) -> tuple[Params, dict[str, Any]]:
             f"{path}: no such checkpoint; expected a run directory, a .safetensors or a .pth file, or a task's name "
             f"({', '.join(TASKS)}) for the weights that come with the package"
         )
+    if path.suffix in (".onnx", ".stablehlo"):
+        raise InputError(
+            f"{path}: an exported file is for other programs, such as ONNX Runtime or a browser, and is not read back; "
+            "give the run, the .safetensors or the .pth file that it was made from"
+        )
     readers = {".safetensors": read_safetensors, ".pth": read_released}
     if path.suffix not in readers:
         kind = path.suffix or "plain"
