@@ -9,7 +9,15 @@ from refusion_jax.cli.common import printable, program, progress_bar, run_comman
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair
 from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
-from refusion_jax.evaluation import Method, checkpoint_method, describe_data, evaluate, folder_method, tables
+from refusion_jax.evaluation import (
+    Method,
+    baseline_methods,
+    checkpoint_method,
+    describe_data,
+    evaluate,
+    folder_method,
+    tables,
+)
 from refusion_jax.evaluation.methods import unique_names
 from refusion_jax.evaluation.paper_tables import load_table
 from refusion_jax.imaging.ranges import RANGES
@@ -38,13 +46,14 @@ def parser() -> argparse.ArgumentParser:
     methods = {"dest": "methods", "nargs": "+", "action": _InOrder}
     add("--ckpt", metavar="CKPT", help="runs, checkpoints, weights files; NAME=CKPT names a row", **methods)
     add("--fused", metavar="DIR", help="folders of fused images named as the pairs; NAME=DIR names a row", **methods)
-    add("--task", help="ivif, mif, mfif or meie: the paper's six metrics of that task")
+    add("--baselines", action="store_true", help="score the mean of the sources too; for meie also exposure fusion")
+    add("--task", help="ivif, mif, mfif or meie: the paper's six metrics of that task, and VIF QABF or MEF-SSIM")
     add("--protocol", default="paper", help="whose definitions: paper (default), cddfuse or mefb")
     add(
         "--metrics",
         nargs="+",
         metavar="M",
-        help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF",
+        help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF MEF-SSIM",
     )
     add("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
     add("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
@@ -83,7 +92,7 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
 
 def load_methods(arguments, pairs) -> list[Method]:
     """The methods in the order given. Folders are checked first: loading checkpoints takes longer."""
-    given = [(kind, *split_name(text)) for kind, text in arguments.methods]
+    given = [(kind, *split_name(text)) for kind, text in arguments.methods or ()]
     names = unique_names([path for _, _, path in given], [name for _, name, _ in given])
     folders = {i: folder_method(names[i], path, pairs) for i, (kind, _, path) in enumerate(given) if kind == "DIR"}
     if len(folders) < len(given):
@@ -97,8 +106,8 @@ def load_methods(arguments, pairs) -> list[Method]:
 
 def run(arguments) -> int:
     """Scores, prints and writes; returns 0."""
-    if not arguments.methods:
-        raise InputError("nothing to score: give --ckpt CKPT ... or --fused DIR ...")
+    if not (arguments.methods or arguments.baselines):
+        raise InputError("nothing to score: give --ckpt CKPT ..., --fused DIR ... or --baselines")
     task = task_name(arguments.task) if arguments.task else None
     names = arguments.metrics or (task_metrics(task, arguments.protocol) if task else None)
     chosen = protocol_metrics(arguments.protocol, names)
@@ -108,7 +117,11 @@ def run(arguments) -> int:
     found = discover(Path(arguments.data), task).require()
     pairs = chosen_pairs(found, arguments.split)
     methods = load_methods(arguments, pairs)
-    data = describe_data(Path(arguments.data), task or known_task(methods, found), pairs)
+    data_task = task or known_task(methods, found)
+    if arguments.baselines:
+        methods += baseline_methods(data_task)
+        unique_names([Path()] * len(methods), [method.name for method in methods])
+    data = describe_data(Path(arguments.data), data_task, pairs)
     out = output_folder(arguments)
     with progress_bar(len(methods) * len(pairs), "pair") as bar:
 

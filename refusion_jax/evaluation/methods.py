@@ -22,16 +22,20 @@ class Method:
     checkpoint: str | None = None
     """The checkpoint's file or folder; None for images fused elsewhere."""
     fuse: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    """Of both sources, uint8 (H, W) or (H, W, 3); returns the fused luma, (H, W) in [0, 1]."""
+    """Of both sources, uint8 (H, W) or (H, W, 3); returns the fused luma, (H, W), float in [0, 1] or uint8."""
     folder: str | None = None
     fused: dict[str, Path] = field(default_factory=dict)
     """Pair name -> fused image."""
+    baseline: str | None = None
+    """How a baseline is computed; None for what is none."""
     task: str | None = None
     """What the checkpoint was trained for, where known."""
 
     @property
     def origin(self) -> str:
-        """What to name in a report: the checkpoint or the folder."""
+        """What to name in a report: the checkpoint, the folder or the baseline."""
+        if self.baseline:
+            return f"baseline, {self.baseline}"
         return f"checkpoint {self.checkpoint}" if self.checkpoint else f"fused images in {self.folder}"
 
 

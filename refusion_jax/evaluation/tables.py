@@ -27,12 +27,12 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     """The JSON summary. Means and standard deviations over the pairs; null where they are not finite."""
     data = evaluation.data
     methods = {}
-    for result in evaluation.results:
+    for result, rank in zip(evaluation.results, evaluation.mean_ranks(), strict=True):
         values = {
             m.name: {"mean": _finite(result.mean(m.name)), "std": _finite(result.std(m.name))}
             for m in evaluation.metrics
         }
-        methods[result.method.name] = {"checkpoint": result.method.checkpoint, "metrics": values}
+        methods[result.method.name] = {"checkpoint": result.method.checkpoint, "metrics": values, "mean_rank": rank}
     fused = {r.method.name: r.method.folder for r in evaluation.results if r.method.folder is not None}
     return {
         "protocol": evaluation.protocol,
@@ -48,21 +48,23 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def result_grid(evaluation: Evaluation) -> Grid:
-    """Method, then mean and standard deviation per metric; of several methods the best mean is marked."""
-    best = {}
-    if len(evaluation.results) > 1:
+    """Method, then mean and standard deviation per metric; of several methods the best mean is marked, and their
+    mean ranks come last."""
+    best, several = {}, len(evaluation.results) > 1
+    if several:
         for metric in evaluation.metrics:
             means = [result.mean(metric.name) for result in evaluation.results]
             best[metric.name] = f"{max(means) if metric.higher_is_better else min(means):.4f}"
-    rows = []
-    for result in evaluation.results:
+    rows, ranks = [], evaluation.mean_ranks()
+    for result, rank in zip(evaluation.results, ranks, strict=True):
         cells = [(result.method.name, False)]
         for metric in evaluation.metrics:
             # What prints alike is marked alike.
             mean = f"{result.mean(metric.name):.4f}"
             cells.append((f"{mean} ± {result.std(metric.name):.4f}", mean == best.get(metric.name)))
-        rows.append(cells)
-    return Grid(["Method", *(f"{m.name} {m.arrow}" for m in evaluation.metrics)], rows)
+        rows.append([*cells, (f"{rank:.2f}", rank == min(ranks))] if several else cells)
+    heads = ["Method", *(f"{m.name} {m.arrow}" for m in evaluation.metrics)]
+    return Grid([*heads, "mean rank ↓"] if several else heads, rows)
 
 
 def comparison_grid(evaluation: Evaluation, table: PaperTable) -> Grid:
@@ -115,7 +117,9 @@ def as_text(evaluation: Evaluation, table: PaperTable | None = None) -> str:
     """For the terminal; the best of a column carries an asterisk."""
     parts = [header(evaluation), _origins(evaluation.results, "  {name}: {origin}"), _text(result_grid(evaluation))]
     if any(best for row in result_grid(evaluation).rows for _, best in row):
-        parts.append("mean ± standard deviation over the pairs; * best mean")
+        parts.append(
+            "mean ± standard deviation over the pairs; * best; mean rank over these metrics, among these methods"
+        )
     else:
         parts.append("mean ± standard deviation over the pairs")
     if table is not None:
@@ -128,7 +132,11 @@ def as_text(evaluation: Evaluation, table: PaperTable | None = None) -> str:
 def as_markdown(evaluation: Evaluation, table: PaperTable | None = None) -> str:
     """For a README; the best of a column is bold."""
     text = _sentence(header(evaluation)) + "\nMean ± standard deviation over the pairs (population)"
-    text += "; best mean in bold.\n\n" if len(evaluation.results) > 1 else ".\n\n"
+    text += (
+        "; best in bold; mean rank over these metrics, among these methods.\n\n"
+        if len(evaluation.results) > 1
+        else ".\n\n"
+    )
     text += _markdown(result_grid(evaluation)) + "\n"
     text += _origins(evaluation.results, "- {name}: {origin}") + "\n"
     if table is not None:

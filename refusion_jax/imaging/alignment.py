@@ -133,16 +133,16 @@ def read_transform(path: Path) -> Transform:
     return transform
 
 
-def require_opencv():
-    """The module cv2. Raises InputError that names the extra when it is missing or too old."""
+def require_opencv(purpose: str = "aligning"):
+    """The module cv2. Raises InputError that says what needs it, and how to get it, when it is missing or too old."""
     try:
         import cv2
     except ImportError as error:
-        raise InputError("aligning needs OpenCV: pip install opencv-python-headless") from error
+        raise InputError(f"{purpose} needs OpenCV: pip install opencv-python-headless") from error
     # Before 4.13 findTransformECC takes one channel only.
     if tuple(int(part) for part in cv2.__version__.split(".")[:2]) < (4, 13):
         raise InputError(
-            f"aligning needs OpenCV 4.13 or later, got {cv2.__version__}: pip install --upgrade opencv-python-headless"
+            f"{purpose} needs OpenCV 4.13 or later, got {cv2.__version__}: pip install --upgrade opencv-python-headless"
         )
     return cv2
 

@@ -7,10 +7,12 @@
 - agreement with the sources (`agreement`): MI `mutual_information`, CC `correlation_coefficient`, SCD `scd`,
   MSE `mse`, PSNR `psnr`, QNCIE `qncie`;
 - local structure (`structure`): SSIM `ssim`, QABF `qabf`;
+- the structure of two or more exposures (`exposure`): MEF-SSIM `mef_ssim`;
 - human vision (`perception`): VIF `vif` (and CDDFuse's `vifp_sum`), QCB `qcb`.
 """
 
 from refusion_jax.metrics.agreement import correlation_coefficient, mse, mutual_information, psnr, qncie, scd
+from refusion_jax.metrics.exposure import mef_ssim
 from refusion_jax.metrics.levels import as_levels
 from refusion_jax.metrics.perception import qcb, vif, vifp_sum
 from refusion_jax.metrics.protocols import PAPER_METRICS, PROTOCOLS, TASK_METRICS, Metric, protocol_metrics, score
@@ -34,6 +36,7 @@ __all__ = [
     "average_gradient_mefb",
     "correlation_coefficient",
     "entropy",
+    "mef_ssim",
     "mse",
     "mutual_information",
     "protocol_metrics",

@@ -51,14 +51,18 @@ def as_levels(image: np.ndarray, name: str = "image") -> np.ndarray:
 
 def triplet(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> tuple[np.ndarray, ...]:
     """The three images as uint8 levels. Raises InputError as `as_levels` does, and for unequal sizes."""
-    images = (as_levels(source_a, "source a"), as_levels(source_b, "source b"), as_levels(fused, "fused image"))
-    if len({image.shape for image in images}) > 1:
+    return of_one_size({"source a": source_a, "source b": source_b, "fused image": fused})
+
+
+def of_one_size(images: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The named images as uint8 levels, in their order. InputError as `as_levels` does, and for unequal sizes."""
+    levels = tuple(as_levels(image, name) for name, image in images.items())
+    if len({image.shape for image in levels}) > 1:
         sizes = ", ".join(
-            f"{name} {image.shape[1]}x{image.shape[0]}"
-            for name, image in zip(("source a", "source b", "fused image"), images, strict=True)
+            f"{name} {image.shape[1]}x{image.shape[0]}" for name, image in zip(images, levels, strict=True)
         )
-        raise InputError(f"expected three images of one size, got {sizes} (width x height); register or resize first")
-    return images
+        raise InputError(f"expected images of one size, got {sizes} (width x height); register or resize first")
+    return levels
 
 
 def require_size(image: np.ndarray, smallest: int, metric: str) -> None:

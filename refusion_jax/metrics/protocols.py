@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.metrics import agreement, perception, statistics, structure
+from refusion_jax.metrics import agreement, exposure, perception, statistics, structure
 from refusion_jax.metrics.levels import triplet
 from refusion_jax.tasks import nearest, task_name
 
@@ -40,6 +40,11 @@ _MODALITY = ("EN", "SD", "SF", "AG", "SCD", "SSIM")
 _PHOTOGRAPHY = ("EN", "SD", "SF", "VIF", "QCB", "QNCIE")
 TASK_METRICS = {"ivif": _MODALITY, "mif": _MODALITY, "mfif": _PHOTOGRAPHY, "meie": _PHOTOGRAPHY}
 """The six metrics the paper reports for each task (Tables 1 to 4), in its order."""
+BESIDE_METRICS = {
+    "ivif": ("VIF", "QABF"),  # agree best with what detectors find in the fused image
+    "meie": ("MEF-SSIM",),  # the measure of exposure fusion
+}
+"""What is scored beside them where a task is named."""
 
 _GREY, _BITS = "grey levels", "bits"
 
@@ -58,6 +63,7 @@ _PAPER = (
     Metric("MSE", agreement.mse, "squared grey levels", higher_is_better=False),
     Metric("PSNR", agreement.psnr, "dB"),
     Metric("QABF", structure.qabf, ""),
+    Metric("MEF-SSIM", exposure.mef_ssim_of_pair, ""),
 )
 
 
@@ -77,11 +83,10 @@ PROTOCOLS: dict[str, dict[str, Metric]] = {
         Metric("VIF", perception.vifp_sum, ""),
         Metric("MI", partial(agreement.mutual_information, unit="nats"), "nats"),
     ),
-    # The MATLAB toolbox of the MEFB benchmark, on luma. It has no SCD, CC and MSE, its SSIM is another
-    # measure (MEF-SSIM), and its PSNR divides the root of the summed squares by the pixel count: we offer
-    # none of these.
+    # The MATLAB toolbox of the MEFB benchmark, on luma. It has no SCD, SSIM, CC and MSE, and its PSNR divides
+    # the root of the summed squares by the pixel count: we offer none of these.
     "mefb": _protocol(
-        ("EN", "SD", "VIF", "QCB", "QNCIE", "MI", "QABF"),
+        ("EN", "SD", "VIF", "QCB", "QNCIE", "MI", "QABF", "MEF-SSIM"),
         Metric("SF", statistics.spatial_frequency_mefb, _GREY, sources=False),
         Metric("AG", statistics.average_gradient_mefb, _GREY, sources=False),
     ),
@@ -118,8 +123,13 @@ def protocol_metrics(protocol: str = "paper", metrics: Sequence[str] | None = No
 
 
 def task_metrics(task: str, protocol: str = "paper") -> list[str]:
-    """The paper's six metrics for a task, as far as the protocol has them. InputError as `task_name`."""
-    return [name for name in TASK_METRICS[task_name(task)] if name in PROTOCOLS.get(protocol, PROTOCOLS["paper"])]
+    """The paper's six metrics for a task and those beside them, as far as the protocol has them.
+
+    Raises InputError as `task_name`.
+    """
+    task = task_name(task)
+    names = (*TASK_METRICS[task], *BESIDE_METRICS.get(task, ()))
+    return [name for name in names if name in PROTOCOLS.get(protocol, PROTOCOLS["paper"])]
 
 
 def score(

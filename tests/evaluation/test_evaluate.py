@@ -17,6 +17,7 @@ from refusion_jax.cli.evaluate import main
 from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, describe_data, evaluate, find_fused, tables, validation_scores
+from refusion_jax.evaluation.baselines import exposure_fusion, mean_of_sources
 from refusion_jax.imaging.files import write_image
 
 picture = functools.partial(scripts.picture, shape=(48, 56))
@@ -124,7 +125,7 @@ def test_what_is_written(data, fused, tmp_path, capsys):
     }
     assert list(summary["methods"]) == ["mostly_a", "mean"]
     for entry in summary["methods"].values():
-        assert list(entry) == ["checkpoint", "metrics"]
+        assert list(entry) == ["checkpoint", "metrics", "mean_rank"]
         assert entry["checkpoint"] is None
         assert list(entry["metrics"]) == ["SSIM", "MSE"]
         assert all(list(value) == ["mean", "std"] for value in entry["metrics"].values())
@@ -146,7 +147,7 @@ def test_what_is_written(data, fused, tmp_path, capsys):
     assert best + "*" in printed and f"**{best}**" in (out / "table.md").read_text()
     latex = (out / "table.tex").read_text()
     assert rf"\textbf{{{best}}}".replace("±", r"$\pm$") in latex
-    assert r"mostly\_a &" in latex and r"MSE $\downarrow$ \\" in latex
+    assert r"mostly\_a &" in latex and r"MSE $\downarrow$ & mean rank" in latex
     error = next(line for line in (out / "table.md").read_text().splitlines() if line.startswith("| mostly_a"))
     assert error.split("|")[3].count("**") == 0
 
@@ -154,7 +155,7 @@ def test_what_is_written(data, fused, tmp_path, capsys):
 def test_what_prints_alike_is_marked_alike(data, fused, tmp_path):
     run("--data", data, "--fused", f"one={fused}", f"two={fused}", "--metrics", "EN", out=tmp_path / "o")
     table = (tmp_path / "o" / "table.md").read_text()
-    assert table.count("**") == 4
+    assert table.count("**") == 8  # in both rows the metric and the mean rank
     run("--data", data, "--fused", fused, "--metrics", "EN", out=tmp_path / "p")
     assert "**" not in (tmp_path / "p" / "table.md").read_text()
 
@@ -192,7 +193,7 @@ def test_workers_change_nothing(data, fused, tmp_path):
 def test_task_chooses_the_paper_s_metrics(data, fused, tmp_path):
     summary = run("--data", data, "--fused", fused, "--task", "MEIF", out=tmp_path / "o")
     assert summary["data"]["task"] == "meie"
-    assert list(summary["methods"]["mean"]["metrics"]) == ["EN", "SD", "SF", "VIF", "QCB", "QNCIE"]
+    assert list(summary["methods"]["mean"]["metrics"]) == ["EN", "SD", "SF", "VIF", "QCB", "QNCIE", "MEF-SSIM"]
 
 
 def test_compare_with_the_paper(data, fused, tmp_path, capsys):
@@ -401,6 +402,60 @@ def test_best_of_a_metric_that_should_be_low(data, fused, tmp_path):
     marks = [[best for _, best in row[1:]] for row in tables.result_grid(evaluation).rows]
     assert [row[0] for row in marks] == [True, False]
     assert [row[1] for row in marks] == [False, True]
+
+
+def test_mean_rank(data, fused, tmp_path, capsys):
+    """Ranks by hand: equal scores share theirs, and a metric that should be low counts the other way."""
+    folders = [f"same={fused}", fused, fused_folder(data, 1.0, "a")]
+    usual = ["--data", data, "--fused", *folders, "--out", tmp_path / "o"]
+    summary = run(*usual[:-2], "--metrics", "SD", "MSE", "EN", out=tmp_path / "o")["methods"]
+    means = {name: {m: value["mean"] for m, value in entry["metrics"].items()} for name, entry in summary.items()}
+    assert means["a"]["SD"] > means["mean"]["SD"] and means["a"]["MSE"] > means["mean"]["MSE"]
+    first_in_entropy = means["a"]["EN"] > means["mean"]["EN"]
+    pair = (2.5 + 1.5 + (2.5 if first_in_entropy else 1.5)) / 3
+    expected = {"same": pair, "mean": pair, "a": (1 + 3 + (1 if first_in_entropy else 3)) / 3}
+    assert {name: entry["mean_rank"] for name, entry in summary.items()} == pytest.approx(expected)
+    printed = capsys.readouterr().out
+    assert "mean rank" in printed and f"{expected['a']:.2f}" in printed
+    assert f"{expected['a']:.2f}" in (tmp_path / "o" / "table.tex").read_text()
+
+
+def test_baselines(data, fused, tmp_path, capsys):
+    names = ["--metrics", "SSIM", "SD"]
+    methods = run("--data", data, "--fused", fused, "--baselines", *names, out=tmp_path / "o")["methods"]
+    assert list(methods) == ["mean", "mean of sources"]  # ivif, as the folders' names tell
+    assert methods["mean of sources"]["metrics"] == methods["mean"]["metrics"]
+    assert list(run("--data", data, "--baselines", *names, out=tmp_path / "o")["methods"]) == ["mean of sources"]
+    error = fails(capsys, "--data", data, "--fused", f"mean of sources={fused}", "--baselines", "--out", tmp_path / "o")
+    assert "two methods are named 'mean of sources'" in error
+
+
+def test_exposure_fusion_is_a_baseline_of_exposures(tmp_path, capsys, monkeypatch):
+    for folder, level in (("under", 60), ("over", 190)):
+        write_image(tmp_path / "data" / folder / "a.png", picture(1, mean=level))
+    arguments = ["--data", tmp_path / "data", "--baselines", "--metrics", "SD"]
+    methods = run(*arguments, out=tmp_path / "o")["methods"]
+    assert list(methods) == ["mean of sources", "exposure fusion"]
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    error = fails(capsys, *arguments, "--out", tmp_path / "o")
+    assert "exposure fusion" in error and "pip install opencv-python-headless" in error
+
+
+def test_exposure_fusion_takes_what_each_exposure_shows():
+    """Halves that are clipped in one of the two exposures come from the other."""
+    scene = picture(4).astype(float)
+    dark, bright = scene * 0.5, scene * 0.5 + 90
+    dark[:, :28], bright[:, 28:] = 0, 255
+    sources = [np.rint(x).astype(np.uint8) for x in (dark, bright)]
+    fused = exposure_fusion(*sources)
+    assert fused.shape == scene.shape and fused.dtype == np.float32 and 0 <= fused.min() and fused.max() <= 1
+    for shown, half in ((bright, np.s_[:, 4:24]), (dark, np.s_[:, 32:52])):
+        assert np.std(255 * fused[half]) > 0.75 * np.std(shown[half])  # the mean of both has half of it
+    colour = [np.stack([x] * 3, -1) for x in sources]
+    assert exposure_fusion(colour[0], sources[1]) == pytest.approx(fused, abs=1e-6)
+    for fuse in (exposure_fusion, mean_of_sources):
+        with pytest.raises(InputError, match="one size"):
+            fuse(sources[0], sources[1][1:])
 
 
 def test_scoring_files_needs_no_jax(repo):

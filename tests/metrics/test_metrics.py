@@ -120,6 +120,7 @@ def test_identical_images():
     assert values["SSIM"] == pytest.approx(1, abs=1e-12)
     assert values["VIF"] == pytest.approx(1, abs=1e-9)
     assert values["QCB"] == 1
+    assert values["MEF-SSIM"] == pytest.approx(1, abs=1e-4)  # strengths have 0.001 levels added
     assert values["CC"] == pytest.approx(1, abs=1e-14)
     assert values["SCD"] == 0
     assert values["MSE"] == 0
@@ -137,6 +138,37 @@ def test_identical_images():
     cddfuse = score(image, image, image, "cddfuse", ["SSIM", "VIF"])
     assert cddfuse["SSIM"] == pytest.approx(2, abs=1e-12)
     assert cddfuse["VIF"] == pytest.approx(2, abs=1e-8)
+
+
+# What the authors' MATLAB code (version 1.0 of 2015, as in the MEFB toolbox) gives in Octave, double precision.
+MEF_SSIM = {"MEIF_AirBellowsGap": 0.9156836573367566}
+
+
+@pytest.mark.parametrize("name", MEF_SSIM)
+def test_mef_ssim_is_that_of_its_authors(reference, name):
+    a, b, f = luma(reference / "official_outputs", name)
+    assert score(a, b, f, metrics=["mef-ssim"])["MEF-SSIM"] == pytest.approx(MEF_SSIM[name], rel=1e-12)
+
+
+def test_mef_ssim_of_three_exposures(reference):
+    # The third is the released network's picture; the fused one the mean of the others, rounded down.
+    a, b, f = (x[:97, :128] for x in luma(reference / "official_outputs", "MEIF_AirBellowsGap"))
+    mean = ((a.astype(int) + b) // 2).astype(np.uint8)
+    assert metrics.mef_ssim([a, b, f], mean) == pytest.approx(0.9768103193825742, rel=1e-12)
+    assert metrics.mef_ssim([b, f, a], mean) == pytest.approx(0.9768103193825742, rel=1e-12)
+
+
+def test_mef_ssim_sees_structure_and_not_brightness():
+    a, b, f = (x // 2 for x in textured())
+    assert metrics.mef_ssim([a, b], f + 60) == pytest.approx(metrics.mef_ssim([a, b], f), rel=1e-10)
+    assert metrics.mef_ssim([a, b + 60], f) == pytest.approx(metrics.mef_ssim([a, b], f), rel=1e-10)
+    assert metrics.mef_ssim([a, b], 255 - f) == 0  # every scale is below zero
+    # Sources that cancel leave nothing to ask for, and a flat picture is all that they allow.
+    assert metrics.mef_ssim([a, 255 - a], np.full_like(a, 90)) == pytest.approx(1, abs=1e-12)
+    with pytest.raises(InputError, match="two sources or more, got 1"):
+        metrics.mef_ssim([a], f)
+    with pytest.raises(InputError, match="source 3: expected finite"):
+        metrics.mef_ssim([a, b, a * np.nan], f)
 
 
 @pytest.mark.parametrize("level", [0, 7, 128, 255])
@@ -182,7 +214,7 @@ def test_noise_lowers_what_measures_fidelity():
     rng = np.random.default_rng(1)
     noisy = np.clip(f + 25 * rng.standard_normal(f.shape), 0, 255).astype(np.uint8)
     clean, worse = (score(a, b, x, metrics=ALL) for x in (f, noisy))
-    for metric in ("SSIM", "VIF", "QCB", "QNCIE", "MI", "CC", "PSNR", "QABF"):
+    for metric in ("SSIM", "VIF", "QCB", "QNCIE", "MI", "CC", "PSNR", "QABF", "MEF-SSIM"):
         assert worse[metric] < clean[metric], metric
     assert worse["MSE"] > clean["MSE"]
 
@@ -247,7 +279,7 @@ def test_views_and_other_orders_score_the_same():
     assert score(a, np.asfortranarray(b), wide[::2, ::2], metrics=ALL) == score(a, b, f, metrics=ALL)
 
 
-SMALLEST = {"SF": 2, "AG": 2, "SSIM": 7, "VIF": 41, "QABF": 3}
+SMALLEST = {"SF": 2, "AG": 2, "SSIM": 7, "VIF": 41, "QABF": 3, "MEF-SSIM": 44}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -312,13 +344,14 @@ def test_order_and_defaults():
     assert [metric.name for metric in protocol_metrics("paper", ["vif", "EN"])] == ["VIF", "EN"]
     assert [metric.name for metric in protocol_metrics("cddfuse")] == ["EN", "SD", "SF", "AG", "SCD", "SSIM", "VIF"]
     assert list(score(*textured(), metrics=["SD", "EN"])) == ["SD", "EN"]
-    assert set(ALL) == set(PAPER_METRICS) | {"MI", "CC", "MSE", "PSNR", "QABF"}
+    assert set(ALL) == set(PAPER_METRICS) | {"MI", "CC", "MSE", "PSNR", "QABF", "MEF-SSIM"}
 
 
 def test_tasks_have_the_metrics_of_their_tables():
     assert task_name("MEIF") == "meie"
-    assert task_metrics("ivif") == ["EN", "SD", "SF", "AG", "SCD", "SSIM"] == task_metrics("mif")
-    assert task_metrics("mfif") == ["EN", "SD", "SF", "VIF", "QCB", "QNCIE"] == task_metrics("meif")
+    modality, photography = ["EN", "SD", "SF", "AG", "SCD", "SSIM"], ["EN", "SD", "SF", "VIF", "QCB", "QNCIE"]
+    assert task_metrics("ivif") == [*modality, "VIF", "QABF"] and task_metrics("mif") == modality
+    assert task_metrics("mfif") == photography and task_metrics("meif") == [*photography, "MEF-SSIM"]
     assert task_metrics("mfif", "cddfuse") == ["EN", "SD", "SF", "VIF"]
     assert set(TASK_METRICS) == {"ivif", "mif", "mfif", "meie"}
 

@@ -233,6 +233,41 @@ def slow_qcb(a, b, f) -> float:
     return math.fsum(values) / len(values)
 
 
+def slow_mef_scale(sources, f) -> float:
+    eps, weights = np.finfo(float).eps, gaussian2d(11, 1.5).ravel()
+    weights /= weights.sum()
+    values = []
+    for i, j, q in windows(f, 11):
+        patches = [x[i : i + 11, j : j + 11].ravel() for x in sources]
+        patches = [p - p.mean() for p in patches]
+        norms = [np.linalg.norm(p) for p in patches]
+        consistency = min((np.linalg.norm(sum(patches)) + eps) / (sum(norms) + eps), 1)
+        power = min(math.tan(math.pi / 2 * consistency), 10)
+        shares = [((n + 0.001) / 11) ** power + eps for n in norms]
+        r = sum(s / sum(shares) * p / (n + 0.001) for s, p, n in zip(shares, patches, norms, strict=True))
+        if np.linalg.norm(r) > 0:
+            r = r / np.linalg.norm(r) * (max(norms) + 0.001)
+        r, q = r - weights @ r, q.ravel() - weights @ q.ravel()
+        c = (0.03 * 255) ** 2
+        values.append((2 * (weights @ (r * q)) + c) / (weights @ (r * r) + weights @ (q * q) + c))
+    return math.fsum(values) / len(values)
+
+
+def slow_mef_ssim(sources, f) -> float:
+    images, product = [x.astype(float) for x in (*sources, f)], 1.0
+    for weight in (0.0448, 0.2856, 0.3001):
+        product *= slow_mef_scale(images[:-1], images[-1]) ** (weight / 0.6305)
+        # A last odd row or column is repeated.
+        images = [np.pad(x, 1, mode="edge")[1:, 1:] for x in images]
+        images = [
+            np.array([w.mean() for i, j, w in windows(x, 2) if not i % 2 and not j % 2]).reshape(
+                (x.shape[0] // 2, x.shape[1] // 2)
+            )
+            for x in images
+        ]
+    return product
+
+
 def agrees(value: float, reference: float, rel: float = 1e-10) -> None:
     assert value == pytest.approx(reference, rel=rel, abs=0)
 
@@ -283,6 +318,13 @@ def test_contrast(images):
     agrees(metrics.qcb(*images), slow_qcb(*images), rel=1e-8)
 
 
+@pytest.mark.parametrize("images", [scene(45, 48), scene(51, 44, seed=3)])
+def test_exposures(images):
+    a, b, f = images
+    agrees(metrics.mef_ssim([a, b], f), slow_mef_ssim([a, b], f))
+    agrees(metrics.mef_ssim([a, b, f], b), slow_mef_ssim([a, b, f], b))
+
+
 def test_scenes_reach_every_branch_of_the_visual_information():
     seen = Counter()
     for a, _, f in SCENES:
@@ -316,7 +358,7 @@ def test_strips_cover_every_row_once():
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_strips_do_not_change_the_result(monkeypatch, rows):
     images = scene(61, 57, seed=5)
-    names = ["SSIM", "VIF", "QCB", "QABF"]
+    names = ["SSIM", "VIF", "QCB", "QABF", "MEF-SSIM"]
     whole = metrics.score(*images, metrics=names)
     whole["VIFp"] = metrics.vifp_sum(*images)
     monkeypatch.setattr(filters, "_STRIP_PIXELS", 1)
