@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "score fused pictures",
     "data": "look over a folder of pairs, write its manifest",
     "scenes": "write built-in scenes as pictures",
+    "experiments": "the paper's Tables 5, 6, 7 and its figures, one command each",
     "report": "make an HTML page of a training run",
     "export": "write weights as a file for other runtimes (ONNX, StableHLO)",
     "weights": "export trained weights, or say what they are",
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help"):
         print(f"usage: {program('COMMAND')} [...]\n\n{program('COMMAND')} --help tells more.\n")
-        print("\n".join(f"  {name:10s}{purpose}" for name, purpose in COMMANDS.items()))
+        print("\n".join(f"  {name:13s}{purpose}" for name, purpose in COMMANDS.items()))
         return 0
     if command == "--version":
         print(f"refusion_jax {__version__}")

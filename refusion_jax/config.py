@@ -21,8 +21,8 @@ from refusion_jax.method.algorithm import Schedule
 from refusion_jax.method.losses import LossSettings
 from refusion_jax.method.meta import MetaSettings
 from refusion_jax.metrics import TASK_METRICS, protocol_metrics
-from refusion_jax.models.build import OURS, ModelSettings, split_name
-from refusion_jax.settings import check_section, setting
+from refusion_jax.models.build import OURS, ModelSettings
+from refusion_jax.settings import check_section, setting, split_name
 from refusion_jax.tasks import TASKS, nearest, task_name
 
 PRESETS = ("paper", "quick", "tuned")
@@ -64,6 +64,8 @@ class TrainSettings(Schedule):
     precision: str = setting("float32", choices=("float32", "bfloat16"))
     # on: the meta step evaluates P twice to keep less in memory; auto: on a CPU.
     recompute: str = setting("auto", choices=("auto", "on", "off"))
+    # What makes both steps, package.module:function, called as method/steps.make_steps; "" = that.
+    steps: str = ""
     init: str = ""  # checkpoint (or a task's name) whose weights are the start; "" = random ones
     devices: int = setting(0, least=0)  # devices (of each process) that share every batch; 0 = all there are
     # Steps handed to the devices in one program; 0 = 1 on a CPU, 10 on an accelerator. Single ones where a phase or the
@@ -301,7 +303,9 @@ def check(config: Config) -> None:
         if dataclasses.is_dataclass(settings := getattr(config, section.name)):
             check_section(section.name, settings)
     for network in OURS:
-        split_name(getattr(config.model, network), network)
+        split_name(getattr(config.model, network), f"model.{network}")
+    split_name(config.loss.reconstruction, "loss.reconstruction")
+    split_name(config.train.steps, "train.steps")
     if config.data.validation_every == 1:
         raise InputError("data.validation_every must be 0 (none) or at least 2, got 1")
     if bool(config.data.late_crop) != bool(config.data.late_epochs):

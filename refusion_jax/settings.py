@@ -1,10 +1,14 @@
-"""How a setting is declared, once, where it is used: a dataclass's field with its default and the values it may have.
+"""How a setting is declared, once, where it is used: a dataclass's field with its default and the values it may have;
+and the code that a setting names.
 
 Each section of settings is a frozen dataclass; `refusion_jax.config` puts them together, reads and checks them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from refusion_jax.errors import InputError
@@ -32,6 +36,46 @@ def check_section(section: str, settings: Any) -> None:
         if expected:
             key = f"{section}.{field.name}" if section else field.name
             raise InputError(f"{key} must be {expected}, got {value!r}")
+
+
+def split_name(name: str, key: str) -> tuple[str, str]:
+    """("package.module", "name") of code that a setting names; two empty texts of an empty one. InputError for anything
+    else."""
+    module, colon, found = name.partition(":")
+    if name and not (colon and found.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise InputError(f"{key} must be package.module:name or empty, got {name!r}")
+    return module, found
+
+
+def import_named(name: str, key: str) -> Any:
+    """What is called "package.module:name". Modules in the current folder are found as well.
+
+    Raises InputError, which names the setting `key`, where it cannot be imported or is not there.
+    """
+    module_name, found = split_name(name, key)
+    path, sys.path = sys.path, [*sys.path, os.getcwd()]
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the module does when it is imported
+        raise InputError(f"{key}: cannot import {module_name!r}: {one_line(error)}") from None
+    finally:
+        sys.path = path
+    if not hasattr(module, found):
+        raise InputError(f"{key}: {module_name} has no {found!r}")
+    return getattr(module, found)
+
+
+def import_function(name: str, key: str) -> Callable:
+    """The function called "package.module:name"; InputError as import_named, and where it cannot be called."""
+    found = import_named(name, key)
+    if not callable(found):
+        raise InputError(f"{key}: {name} must be a function, got {type(found).__name__}")
+    return found
+
+
+def one_line(error: Exception) -> str:
+    """An error as one short line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _expected(value, least, above, below, choices) -> str | None:

@@ -1,8 +1,9 @@
-"""The result tables of the ReFusion paper (1 to 4 and 6) as data; the numbers are in paper_tables.toml."""
+"""The result tables of the ReFusion paper (1 to 7) as data; the numbers are in paper_tables.toml."""
 
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import nearest
@@ -25,7 +26,7 @@ class PaperTable:
     rows: dict[str, dict[str, float]]
     """Row name -> metric -> mean over the test pairs, two decimals, in the paper's order."""
     own: str
-    """The row of ReFusion (in Table 6: of the setting chosen)."""
+    """The row of ReFusion (in Tables 5 and 6: of the full method, of the setting chosen)."""
     note: str = ""
     """Where the paper's text and table disagree, or a number looks odd; may be empty."""
 
@@ -37,14 +38,22 @@ class PaperTable:
 
 def all_tables() -> dict[str, PaperTable]:
     """All tables by name, in the paper's order."""
-    text = (Path(__file__).parent / "paper_tables.toml").read_text(encoding="utf-8")
     tables = {}
-    for entry in tomllib.loads(text)["table"]:
+    for entry in _read()["table"]:
         metrics = tuple(entry.pop("metrics"))
         rows = {row: dict(zip(metrics, values, strict=True)) for row, values in entry.pop("rows").items()}
         table = PaperTable(metrics=metrics, rows=rows, **entry)
         tables[table.name] = table
     return tables
+
+
+def parameter_counts() -> dict[str, float]:
+    """Table 7: method -> trainable parameters of its fusion module, in millions as printed."""
+    return _read()["parameters"]
+
+
+def _read() -> dict[str, Any]:
+    return tomllib.loads((Path(__file__).parent / "paper_tables.toml").read_text(encoding="utf-8"))
 
 
 def load_table(name: str) -> PaperTable:

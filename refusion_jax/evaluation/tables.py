@@ -115,7 +115,7 @@ def comparison_header(evaluation: Evaluation, table: PaperTable) -> str:
 
 def as_text(evaluation: Evaluation, table: PaperTable | None = None) -> str:
     """For the terminal; the best of a column carries an asterisk."""
-    parts = [header(evaluation), _origins(evaluation.results, "  {name}: {origin}"), _text(result_grid(evaluation))]
+    parts = [header(evaluation), _origins(evaluation.results, "  {name}: {origin}"), grid_text(result_grid(evaluation))]
     if any(best for row in result_grid(evaluation).rows for _, best in row):
         parts.append(
             "mean ± standard deviation over the pairs; * best; mean rank over these metrics, among these methods"
@@ -123,7 +123,7 @@ def as_text(evaluation: Evaluation, table: PaperTable | None = None) -> str:
     else:
         parts.append("mean ± standard deviation over the pairs")
     if table is not None:
-        parts += ["", comparison_header(evaluation, table), _text(comparison_grid(evaluation, table))]
+        parts += ["", comparison_header(evaluation, table), grid_text(comparison_grid(evaluation, table))]
         if table.note:
             parts.append(f"note: {table.note}")
     return "\n".join(parts)
@@ -137,11 +137,11 @@ def as_markdown(evaluation: Evaluation, table: PaperTable | None = None) -> str:
         if len(evaluation.results) > 1
         else ".\n\n"
     )
-    text += _markdown(result_grid(evaluation)) + "\n"
+    text += grid_markdown(result_grid(evaluation)) + "\n"
     text += _origins(evaluation.results, "- {name}: {origin}") + "\n"
     if table is not None:
         text += f"\n{_sentence(comparison_header(evaluation, table))}\n\n"
-        text += _markdown(comparison_grid(evaluation, table))
+        text += grid_markdown(comparison_grid(evaluation, table))
         text += f"\n{table.note}\n" if table.note else ""
     return text
 
@@ -149,9 +149,9 @@ def as_markdown(evaluation: Evaluation, table: PaperTable | None = None) -> str:
 def as_latex(evaluation: Evaluation, table: PaperTable | None = None) -> str:
     """Tabulars for a document that loads booktabs; the best of a column is bold."""
     comments = [header(evaluation), *_origins(evaluation.results, "{name}: {origin}").splitlines()]
-    text = "".join(f"% {line}\n" for line in comments) + _latex(result_grid(evaluation))
+    text = "".join(f"% {line}\n" for line in comments) + grid_latex(result_grid(evaluation))
     if table is not None:
-        text += f"\n% {comparison_header(evaluation, table)}\n" + _latex(comparison_grid(evaluation, table))
+        text += f"\n% {comparison_header(evaluation, table)}\n" + grid_latex(comparison_grid(evaluation, table))
     return text
 
 
@@ -179,7 +179,8 @@ def _origins(results: tuple[Result, ...], form: str) -> str:
     return "\n".join(form.format(name=r.method.name, origin=r.method.origin) for r in results)
 
 
-def _text(grid: Grid) -> str:
+def grid_text(grid: Grid) -> str:
+    """Aligned columns; what is marked carries an asterisk."""
     # A blank where the asterisk would be keeps the digits in line.
     lines = [[head + " " for head in grid.heads]]
     lines += [[text + ("*" if best else " ") for text, best in row] for row in grid.rows]
@@ -191,7 +192,9 @@ def _text(grid: Grid) -> str:
     return "\n".join("  ".join(cells).rstrip() for cells in aligned)
 
 
-def _markdown(grid: Grid) -> str:
+def grid_markdown(grid: Grid) -> str:
+    """A Markdown table; what is marked is bold."""
+
     def escape(text: str) -> str:
         return text.strip().replace("|", r"\|")
 
@@ -211,7 +214,9 @@ _LATEX_SIGNS = {
 }
 
 
-def _latex(grid: Grid) -> str:
+def grid_latex(grid: Grid) -> str:
+    """A tabular of booktabs; what is marked is bold."""
+
     def cell(text: str) -> str:
         escaped = "".join(_LATEX_SIGNS.get(c, c) for c in text.strip())
         # A sign before digits is a minus, not a hyphen.

@@ -3,13 +3,14 @@
 Images are (B,H,W,1) luma in [0,1]. Every function is differentiable to second order with finite values on flat images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from refusion_jax.settings import setting
+from refusion_jax.settings import import_function, setting
 
 SOBEL_FORMS = ("l1", "magnitude", "components")
 
@@ -27,6 +28,7 @@ class LossSettings:
     w_floor: float = setting(0.0, least=0, below=0.5)
     proposal_form: str = setting("", choices=("", *SOBEL_FORMS))  # form of the gradients that P sees; "" = sobel_form
     sobel_scale: float = setting(1.0, above=0)  # factor on the Sobel kernel: the balance of gradient and intensity
+    reconstruction: str = ""  # L_r, package.module:function, called as `reconstruction_loss`; "" = that
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
@@ -88,6 +90,11 @@ def reconstruction_loss(rebuilt_a, rebuilt_b, a, b, loss: LossSettings = LossSet
     intensity = jnp.mean(jnp.maximum(squared_error(a, rebuilt_a), squared_error(b, rebuilt_b)))
     edges = jnp.mean(jnp.maximum(squared_error(*gradients[:2]), squared_error(*gradients[2:])))
     return weighted_sum("reconstruction", intensity=(1.0, intensity), gradient=(loss.alpha2, edges))
+
+
+def chosen_reconstruction_loss(loss: LossSettings) -> Callable:
+    """The function that is L_r: `reconstruction_loss`, or the one that the settings name."""
+    return import_function(loss.reconstruction, "loss.reconstruction") if loss.reconstruction else reconstruction_loss
 
 
 def weighted_sum(name: str, **terms: tuple[float, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:

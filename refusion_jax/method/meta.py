@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from refusion_jax.method.losses import LossSettings, fusion_loss, reconstruction_loss, sobel
+from refusion_jax.method.losses import LossSettings, chosen_reconstruction_loss, fusion_loss, sobel
 from refusion_jax.models.build import Networks, Params
 from refusion_jax.settings import setting
 
@@ -92,7 +92,7 @@ def fusion_objective(params_f: Tree, networks: Networks, batch: Batch, w, v, los
 def reconstruction_objective(params_r: Tree, networks: Networks, fused, batch: Batch, loss: LossSettings):
     """L_r of R on a fused image (Eq. 4). Returns (L_r, (both rebuilt images, dict of terms))."""
     rebuilt_a, rebuilt_b = networks.reconstruct(params_r, fused)
-    total, terms = reconstruction_loss(rebuilt_a, rebuilt_b, *batch, loss)
+    total, terms = chosen_reconstruction_loss(loss)(rebuilt_a, rebuilt_b, *batch, loss)
     return total, ((rebuilt_a, rebuilt_b), terms)
 
 

@@ -13,6 +13,7 @@ from refusion_jax.method.health import proposal_health, reconstruction_health
 from refusion_jax.method.losses import LossSettings
 from refusion_jax.method.meta import INNER_OPTIMIZERS, MetaSettings, descend, fusion_gradients, mean_over, meta_gradient
 from refusion_jax.models.build import Networks, Params
+from refusion_jax.settings import import_function
 
 
 class Optimizers(NamedTuple):
@@ -165,6 +166,11 @@ def make_steps(
         return TrainState(state.step + 1, params, states), metrics
 
     return meta_step, fusion_step
+
+
+def chosen_steps(name: str = "") -> Callable:
+    """`make_steps`, or the function that the setting train.steps names in its place."""
+    return import_function(name, "train.steps") if name else make_steps
 
 
 def several(step: Callable) -> Callable:

@@ -7,9 +7,6 @@ the size (`build`).
 
 import dataclasses
 import functools
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +19,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.models.fusion import FusionNet
 from refusion_jax.models.proposal import ProposalNet
 from refusion_jax.models.reconstruction import ReconstructionNet
-from refusion_jax.settings import setting
+from refusion_jax.settings import import_named, one_line, setting
 
 NAMES = ("F", "R", "P")
 SIZE = ("width", "heads", "blocks", "expansion", "symmetric")  # what a class is constructed with, if it declares it
@@ -81,7 +78,7 @@ def _construct(settings: ModelSettings, setting: str) -> nn.Module:
         hash(module)  # as jax.jit and the caches here need it
         return module
     except TypeError as error:
-        reason = f"{_line(error)}; fields other than {', '.join(SIZE)} need defaults"
+        reason = f"{one_line(error)}; fields other than {', '.join(SIZE)} need defaults"
         raise InputError(f"model.{setting}: cannot construct {name}: {reason}") from None
 
 
@@ -103,35 +100,12 @@ def linen_networks(fusion, reconstruction, proposal, dtype=None) -> Networks:
     return Networks(of(fusion), of(reconstruction), of(proposal))
 
 
-def split_name(name: str, setting: str) -> tuple[str, str]:
-    """("package.module", "Class") of a class's name; two empty texts of an empty one. InputError for anything else."""
-    module, colon, found = name.partition(":")
-    if name and not (colon and found.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise InputError(f"model.{setting} must be package.module:Class or empty, got {name!r}")
-    return module, found
-
-
 def import_class(name: str, setting: str) -> type[nn.Module]:
     """The Linen module class called "package.module:Class". Modules in the current folder are found as well."""
-    module_name, class_name = split_name(name, setting)
-    path, sys.path = sys.path, [*sys.path, os.getcwd()]
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise InputError(f"model.{setting}: cannot import {module_name!r}: {_line(error)}") from None
-    finally:
-        sys.path = path
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise InputError(f"model.{setting}: {module_name} has no class {class_name!r}")
+    found = import_named(name, f"model.{setting}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(f"model.{setting}: {name} must be a class derived from flax.linen.Module")
     return found
-
-
-def _line(error: Exception) -> str:
-    """An error as one short line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
@@ -139,15 +113,15 @@ def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
     inputs = [jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), x) for x in _inputs(gradient_channels)]
     keys = [jax.random.fold_in(key, i) for i in range(len(NAMES))]
     parts = zip(modules, keys, inputs, strict=True)
-    return Params(*(module.init(key, *images)["params"] for module, key, images in parts))
+    return Params(*(module.init(key, *images).get("params", {}) for module, key, images in parts))
 
 
 @functools.lru_cache(maxsize=8)  # tracing a network takes longer than reading its parameters
 def expected_shapes(modules, gradient_channels: int = 1, networks: tuple[str, ...] = NAMES) -> Params:
     """The trees of jax.ShapeDtypeStruct that the modules (F, R, P) expect; None for those not in `networks`.
 
-    Nothing is computed. Raises InputError where a module cannot be called, gives other shapes than it should, or has no
-    parameters or state besides them.
+    Nothing is computed. Raises InputError where a module cannot be called, gives other shapes than it should, or has
+    state besides its parameters (of which there may be none).
     """
     parts = zip(SETTINGS, modules, _inputs(gradient_channels), strict=True)
     return Params(*(_checked_shapes(*part) if part[0] in networks else None for part in parts))
@@ -168,15 +142,15 @@ def _checked_shapes(name: str, module: nn.Module, images) -> Any:
     try:
         found, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), *images)
     except Exception as error:  # whatever a module does
-        raise InputError(f"cannot build {name} ({origin}): {_line(error)}") from None
+        raise InputError(f"cannot build {name} ({origin}): {one_line(error)}") from None
     given = tuple(x.shape for x in found) if isinstance(found, tuple | list) else getattr(found, "shape", found)
     if given != wanted[name]:
         raise InputError(
             f"{origin} must give {name}'s {wanted[name]} for images of shape {images[0].shape}, got {given}"
         )
-    if set(variables) != {"params"}:
-        raise InputError(f"{origin} must have parameters and no other state, got {', '.join(variables) or 'nothing'}")
-    return variables["params"]
+    if state := set(variables) - {"params"}:
+        raise InputError(f"{origin} must keep all it has in parameters, got {', '.join(sorted(state))}")
+    return variables.get("params", {})
 
 
 def check_own(settings: ModelSettings, gradient_channels: int) -> None:

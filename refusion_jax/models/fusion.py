@@ -1,5 +1,8 @@
 """F, the lightweight fusion network (paper, Section 3.4), in the released parameterisation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -43,13 +46,17 @@ class AttentionalFusion(nn.Module):
         (x1, x2), (v1, v2) = streams, values
         x1 = x1 + mix(v1, ChannelAttention(self.heads, name="attention1")(sums[0]))
         x2 = x2 + mix(v2, ChannelAttention(self.heads, name="attention2")(sums[1]))
+        return (self.refined(x1, x2, grid),)
+
+    def refined(self, x1, x2, grid):
+        """The gated merging of both sources, (N,C) each -> (N,2C)."""
         both = jnp.concatenate([x1, x2], -1)
         gate1, gate2 = PointwiseDepthwise(self.expansion, 2, name="gate")(both, grid)
         (value1,) = PointwiseDepthwise(self.expansion, name="value1")(x1, grid)
         (value2,) = PointwiseDepthwise(self.expansion, name="value2")(x2, grid)
         channels = both.shape[-1]
         merged = Conv1x1(channels, name="project_out1")(gated(gate1, value1))
-        return (both + merged + Conv1x1(channels, name="project_out2")(gated(gate2, value2)),)
+        return both + merged + Conv1x1(channels, name="project_out2")(gated(gate2, value2))
 
 
 class FusionNet(nn.Module):
@@ -57,19 +64,21 @@ class FusionNet(nn.Module):
 
     The order of the sources matters: infrared, visible; functional or CT, MRI; near, far; under-, over-exposed.
     59,856 parameters at the published size (width 16, 8 heads, 2 blocks a stage).
+    merging: the class of the attention layer that makes one stream of two, called with the number of heads.
     """
 
     width: int = 16
     heads: int = 8
     blocks: int = 2
     expansion: int = 2
+    merging: Callable[..., Any] = AttentionalFusion
 
     def setup(self):
         self.project_in_1 = Conv3x3(self.width)
         self.project_in_2 = Conv3x3(self.width)
         self.encoder1 = Stage(self.blocks, self.heads, self.expansion)
         self.encoder2 = Stage(self.blocks, self.heads, self.expansion)
-        self.fusion = AttentionalFusion(self.heads)
+        self.fusion = self.merging(self.heads)
         self.decoder = Stage(self.blocks, self.heads, self.expansion)
         self.project_out_0 = Conv3x3(self.width)
         self.project_out_1 = Conv3x3(1)

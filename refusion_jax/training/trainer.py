@@ -16,10 +16,10 @@ from refusion_jax.method.meta import propose_weights
 from refusion_jax.method.steps import (
     Optimizers,
     TrainState,
+    chosen_steps,
     init_state,
     make_inner_loop,
     make_optimizers,
-    make_steps,
     several,
 )
 from refusion_jax.models import build as networks
@@ -101,7 +101,7 @@ def compiled_steps(
     config: Config, nets: networks.Networks, optimizers: Optimizers, mesh: Mesh | None
 ) -> dict[tuple[str, bool], Callable]:
     """{(phase, whether it takes several steps at once): program}, as (state, *batches) -> (state, metrics)."""
-    meta_step, fusion_step = make_steps(
+    meta_step, fusion_step = chosen_steps(config.train.steps)(
         nets,
         config.loss,
         optimizers,

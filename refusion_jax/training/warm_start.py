@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from refusion_jax.config import Config
 from refusion_jax.fusing.model import load
-from refusion_jax.method.steps import TrainState
+from refusion_jax.method.losses import chosen_reconstruction_loss
+from refusion_jax.method.steps import TrainState, chosen_steps
 from refusion_jax.models import build as networks
 from refusion_jax.weights.trees import check_architecture, flatten
 
@@ -15,9 +16,11 @@ from refusion_jax.weights.trees import check_architecture, flatten
 def initial_params(config: Config) -> networks.Params:
     """The parameters of `train.init`, None for what it lacks (released weights: F alone) and where nothing is named.
 
-    Raises InputError when it is no checkpoint, or one of another architecture than the configuration's, and where a
-    network of one's own (model.fusion and so on) cannot be used.
+    Raises InputError when it is no checkpoint, or one of another architecture than the configuration's, and where code
+    of one's own (model.fusion and so on, loss.reconstruction, train.steps) cannot be used.
     """
+    chosen_reconstruction_loss(config.loss)
+    chosen_steps(config.train.steps)
     channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
     networks.check_own(config.model, channels)
     if not config.train.init:

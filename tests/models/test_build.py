@@ -17,7 +17,7 @@ from refusion_jax.config import resolve
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
 from refusion_jax.imaging.files import read_image, write_image
-from refusion_jax.models.build import FusionNet, ModelSettings, build, check_own, expected_shapes
+from refusion_jax.models.build import FusionNet, ModelSettings, build, check_own, expected_shapes, init_params
 from refusion_jax.models.layer_list import LayerList, fuse_whole
 
 
@@ -97,18 +97,17 @@ def test_every_setting_of_the_size_reaches_the_networks():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Fuse", "must be package.module:Class or empty, got 'Fuse'"),
-        ("a b:C", "must be package.module:Class or empty, got 'a b:C'"),
-        ("os.path:", "must be package.module:Class"),
+        ("Fuse", "must be package.module:name or empty, got 'Fuse'"),
+        ("a b:C", "must be package.module:name or empty, got 'a b:C'"),
+        ("os.path:", "must be package.module:name"),
         ("no_such_module:Fuse", "cannot import 'no_such_module': No module named 'no_such_module'"),
-        ("stand_in:NoSuchClass", "stand_in has no class 'NoSuchClass'"),
+        ("stand_in:NoSuchClass", "stand_in has no 'NoSuchClass'"),
         ("stand_in:build", "must be a class derived from flax.linen.Module"),
         ("pathlib:Path", "must be a class derived from flax.linen.Module"),
         ("test_build:Halves", r"must give F's \(1, 16, 32, 1\) .* got \(1, 8, 16, 1\)"),
         ("stand_in:Rebuild", "cannot build F"),
         ("test_build:OneImage", "cannot build F .*positional argument"),
-        ("test_build:Remembers", "no other state, got batch_stats, params"),
-        ("test_build:LearnsNothing", "must have parameters .*, got nothing"),
+        ("test_build:Remembers", "must keep all it has in parameters, got batch_stats"),
     ],
 )
 def test_classes_that_cannot_be_used(name, words):
@@ -122,6 +121,13 @@ def test_the_shapes_of_r_and_p_are_checked(setting, name):
     with pytest.raises(InputError, match=rf"cannot build {name} \(model.{setting} Fuse\)"):
         check_own(ModelSettings(**{setting: "stand_in:Fuse"}), 1)
     check_own(ModelSettings(**{setting: {"R": "stand_in:Rebuild", "P": "stand_in:Propose"}[name]}), 2)
+
+
+def test_a_network_may_have_no_parameters():
+    settings = ModelSettings(fusion="test_build:LearnsNothing")
+    check_own(settings, 1)
+    modules = (build(**dataclasses.asdict(settings))[0], *stand_in.build()[1:])
+    assert init_params(modules, jax.random.key(0)).f == {} == expected_shapes(modules).f
 
 
 def test_a_module_in_the_current_folder_is_found(monkeypatch, tmp_path):
