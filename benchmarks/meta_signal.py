@@ -6,7 +6,8 @@ Run from the checkout: python benchmarks/meta_signal.py --task meie --data DIR [
 F and R are trained from random numbers with w = v = 1/2, and looked at after so many fusion steps (--states); P is
 fresh. With --ckpt the parameters of a training, P's included, are one more state. At each state the derivative of L_r
 (meta-test, at F' and R') in the maps w and v is computed on that many pairs of batches, apart for L_r's two terms.
-Printed as the mean over the batches divided by its standard error (noise alone is within 2 in 95 % of cases):
+One plain inner step is looked at. Printed is the mean over the batches divided by its standard error (noise alone is
+within 2 in 95 % of cases):
 
 - "brighter", "source a" (w) and "sharper", "source a" (v): whether the maps are asked to favour that source.
 - "P": the length of the mean gradient in P's parameters over that which noise alone would leave (1 = only noise).
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+import optax  # noqa: E402
 
 from refusion_jax import config as configuration  # noqa: E402
 from refusion_jax.cli.train import load_data  # noqa: E402
@@ -41,58 +43,65 @@ TERMS = ("reconstruction_intensity", "reconstruction_gradient")
 
 
 def make_probe(nets, config):
-    """(params, train, test) -> what one pair of batches says, by name: scalars, and vectors in P's parameters."""
+    """(params, train, test) -> what one pair of batches says, by name: scalars, and vectors in P's parameters.
+
+    As in method/similarity.py: with one plain inner step the derivative in the maps is linear in u = dL_r/dF'.
+    """
     loss, inner = config.loss, steps.make_inner_loop(config.train, config.meta)
-    eta_f, eta_r = (eta(0) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r))
+    etas = [eta(0) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r)]
     weights = {"reconstruction_intensity": 1.0, "reconstruction_gradient": loss.alpha2}
+
+    def outer_slopes(params, train, test):
+        """u of each term of L_r, and what the inner step saw."""
+        updated, report = meta.inner_update(params, nets, train, loss, *map(inner.optimizer, etas))
+
+        def terms_of(f):
+            terms = meta.reconstruction_objective(updated.r, nets, nets.fuse(f, *test), test, loss)[1][1]
+            return jnp.stack([weights[t] * terms[t] for t in TERMS])
+
+        _, back = jax.vjp(terms_of, updated.f)
+        return jax.lax.map(lambda row: back(row)[0], jnp.eye(len(TERMS))), report
+
+    def by_map(f, train, w, v, u):
+        """What descending would do to w_a - w_b and v_a - v_b: (B,H,W) each, per pixel and without eta_F."""
+
+        def product(w, v):
+            slope = jax.grad(meta.fusion_objective, has_aux=True)(f, nets, train, w, v, loss)[0]
+            return optax.tree.vdot(u, slope) * w[..., 0].size
+
+        return [slope[..., 0] - slope[..., 1] for slope in jax.grad(product, argnums=(0, 1))(w, v)]
+
+    def in_p(p, train, asked):
+        """The same for P's parameters, for w and for v apart."""
+        _, back = jax.vjp(lambda p: [x[..., 0] for x in meta.propose_weights(p, nets, train, loss)], p)
+        none = jnp.zeros_like(asked[0])
+        pulled = back([asked[0], none])[0], back([none, asked[1]])[0]
+        return [jnp.concatenate([x.ravel() for x in jax.tree.leaves(one)]) for one in pulled]
+
+    outer_slopes, by_map, in_p = jit(outer_slopes), jit(by_map), jit(in_p)
 
     def probe(params: Params, train, test):
         train, test = steps.as_luma(train), steps.as_luma(test)
-        maps, pull = jax.vjp(lambda p: meta.propose_weights(p, nets, train, loss), params.p)
-
-        def outer(maps):
-            """L_r's terms, of maps in place of P."""
-            given = nets._replace(propose=lambda _, *images: maps)
-            as_they_are = loss.__class__(**(asdict(loss) | {"w_floor": 0.0}))  # the floor is in the maps already
-            _, (terms, report) = meta.outer_objective(
-                params,
-                given,
-                train,
-                test,
-                as_they_are,
-                inner.optimizer(eta_f),
-                inner.optimizer(eta_r),
-                steps=inner.steps,
-            )
-            return tuple(terms[t] * weights[t] for t in TERMS), report
-
-        _, back, report = jax.vjp(outer, maps, has_aux=True)
-        strength = [sobel(x, "l1", 1 / 8)[..., 0] for x in train]
+        slopes, report = outer_slopes(params, train, test)
+        strength = [np.asarray(sobel(x, "l1", 1 / 8))[..., 0] for x in train]
+        differ = strength[0] - strength[1]
         sides = {
-            "brighter": jnp.sign(train[0] - train[1])[..., 0],
-            "sharper": jnp.sign(strength[0] - strength[1]) * (jnp.abs(strength[0] - strength[1]) > 0.01),
-            "source a": jnp.ones(train[0].shape[:3]),
+            "brighter": np.sign(train[0] - train[1])[..., 0],
+            "sharper": np.sign(differ) * (np.abs(differ) > 0.01),
+            "source a": np.ones_like(differ),
         }
-        found = reconstruction_health(report.rebuilt, *train)
-        vectors = {}
+        found, vectors = reconstruction_health(report.rebuilt, *train), {}
         for i, term in enumerate(TERMS):
-            (gradients,) = back(tuple(jnp.float32(k == i) for k in range(2)))
-            for name, x, own in zip("wv", gradients, maps, strict=True):
-                # Along the logit of source a, against the derivative: what descending would do.
-                asked = -(x[..., 0] - x[..., 1]) * own[..., 0] * own[..., 1] / eta_f * asked_scale(train[0])
+            asked = by_map(params.f, train, report.w, report.v, jax.tree.map(lambda x, i=i: x[i], slopes))
+            own = [x[..., 0] * x[..., 1] for x in (report.w, report.v)]  # along the logit of source a
+            for name, vector in zip("wv", in_p(params.p, train, asked), strict=True):
+                vectors[f"{name} {term}"] = vector
+            for name, x, y in zip("wv", asked, own, strict=True):
                 for side in ("brighter" if name == "w" else "sharper", "source a"):
-                    found[f"{name} {term} {side}"] = jnp.mean(asked * sides[side])
-                only = tuple(g if n == name else jnp.zeros_like(g) for n, g in zip("wv", gradients, strict=True))
-                (in_p,) = pull(only)
-                vectors[f"{name} {term}"] = jnp.concatenate([g.ravel() for g in jax.tree.leaves(in_p)]) / eta_f
+                    found[f"{name} {term} {side}"] = np.mean(x * y * sides[side])
         return found, vectors
 
     return probe
-
-
-def asked_scale(image):
-    """Pixels of the batch: a derivative of a mean over pixels, per pixel."""
-    return image.shape[0] * image.shape[1] * image.shape[2]
 
 
 def t_value(values):
@@ -167,7 +176,7 @@ def main():
     optimizers = steps.make_optimizers(config.train, config.meta)
     fresh = run_once(lambda key: networks.init_params(modules, key, channels), jax.random.key(config.seed))
     _, fusion_step = steps.make_steps(nets, config.loss, optimizers, warmup=2**31 - 1)
-    fusion_step, probe = jit(fusion_step), jit(make_probe(nets, config))
+    fusion_step, probe = jit(fusion_step), make_probe(nets, config)
     measured = partial(measure, probe, config=config, data=data, batches=given.batches, same_pairs=given.same_pairs)
     print("| task | state | error of R (a, b) | w: brighter | w: source a | w: P | v: sharper | v: source a | v: P |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
