@@ -14,6 +14,7 @@ PURPOSES = {
     "table5": "the ablations and the full method",
     "table6": "alpha1 and alpha2 from 0.1 to 10",
     "table7": "parameters of the fusion networks",
+    "figures": "w and v as in Fig. 8-14, methods side by side as in Fig. 4-7",
 }
 
 
@@ -44,6 +45,21 @@ def parser(name: str) -> argparse.ArgumentParser:
             help=f"folder of the experiment, in which a later call goes on (default runs/{name})",
         )
         add("--plan", action="store_true", help="only say what would be run, how long it takes, and by which commands")
+    if name == "figures":
+        add("--data", required=True, metavar="DIR", help="folder of pairs or manifest (.csv)")
+        add("--task", help="ivif, mif, mfif or meie; not needed where the names in --data tell it")
+        add("--ckpt", nargs="+", default=[], metavar="CKPT", help="runs, checkpoints, files; NAME=CKPT names a method")
+        add("--fused", nargs="+", default=[], metavar="DIR", help="folders of fused images; NAME=DIR names a method")
+        add("--table6", metavar="DIR", help="folder of an experiments table6: Fig. 13 and 14")
+        add("--pairs", nargs="+", default=[], metavar="NAME", help="pairs to show (default: two of those held out)")
+        add(
+            "--region",
+            nargs=4,
+            type=int,
+            metavar=("X", "Y", "WIDTH", "HEIGHT"),
+            help="rectangle to magnify, pixels (default: where the methods' detail differs most)",
+        )
+        add("--out", default="figures", metavar="DIR", help="folder of the figures (default figures)")
     return p
 
 
@@ -160,6 +176,44 @@ def run_table7(arguments) -> int:
     return 0
 
 
+def run_figures(arguments) -> int:
+    """Draws what the options name; returns 0."""
+    from refusion_jax.cli.evaluate import split_name
+    from refusion_jax.evaluation.methods import unique_names
+    from refusion_jax.experiments import drawing, figures
+    from refusion_jax.runtime.compiling import enable_cache
+
+    if not (arguments.ckpt or arguments.fused or arguments.table6):
+        raise InputError("nothing to draw: give --ckpt CKPT ..., --fused DIR ... or --table6 DIR")
+    figures.pyplot()  # whether it is there, before anything is computed
+    enable_cache()
+    task = task_name(arguments.task) if arguments.task else None
+    out, pairs = Path(arguments.out), drawing.chosen_pairs(Path(arguments.data), task, arguments.pairs)
+    given = [split_name(text) for text in (*arguments.ckpt, *arguments.fused)]
+    names = unique_names([path for _, path in given], [name for name, _ in given])
+    methods, paths = {}, []
+    for i, (name, (_, path)) in enumerate(zip(names, given, strict=True)):
+        if i < len(arguments.ckpt):
+            model, methods[name] = drawing.checkpoint(path)
+            task = task or model.task
+            if model.params.p is not None:
+                folder = out if len(arguments.ckpt) == 1 else out / name.replace("/", "_")
+                paths += drawing.draw_weights(model, pairs, folder)
+        else:
+            methods[name] = drawing.fused_elsewhere(path, pairs)
+    if methods:
+        region = figures.Region(*arguments.region) if arguments.region else None
+        paths += drawing.draw_comparison(methods, task, pairs, region, out)
+    if arguments.table6:
+        paths += drawing.draw_sweep(Path(arguments.table6), pairs, out)
+    for path in paths:
+        print(printable(f"wrote {path}"))
+    return 0
+
+
+OTHERS = {"table7": run_table7, "figures": run_figures}
+
+
 def run(arguments: list[str]) -> int:
     """One experiment; returns its exit status."""
     name, *rest = arguments or ["--help"]
@@ -170,8 +224,8 @@ def run(arguments: list[str]) -> int:
     if name not in PURPOSES:
         raise InputError(f"there is no experiment {name!r}{nearest(name, PURPOSES)}")
     parsed = parser(name).parse_args(rest)
-    if name == "table7":
-        return run_table7(parsed)
+    if name in OTHERS:
+        return OTHERS[name](parsed)
     return run_table(name, parsed)
 
 
