@@ -1,12 +1,13 @@
 # make demo: train on built-in scenes for some minutes, then fuse a pair never seen. make test: the whole suite.
 # make lint: style, layers, types. make docs: the site with guides and reference, in site/.
+# make site: the same and, in site/fuse/, the page that fuses in the browser; make serve shows it. Needs npm.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A GPU machine is one whose driver answers.
 REQUIREMENTS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs site serve clean
 
 $(BIN)/.installed: requirements.txt requirements-cpu.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +20,13 @@ demo: $(BIN)/.installed
 	@$(BIN)/python fuse.py --ckpt demo/run --pair demo/pair/*/*_A.png demo/pair/*/*_B.png --out demo/fused.png --maps
 	@echo "the fused picture: demo/fused.png (its sources: demo/pair; training previews: demo/run/previews)"
 
-test: $(BIN)/.installed
+# The runtime of that page, at the version of web/package-lock.json.
+web/node_modules: web/package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --prefix web
+	touch $@
+
+# Without npm the tests of the page skip.
+test: $(BIN)/.installed $(if $(shell command -v npm),web/node_modules)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
@@ -32,5 +39,12 @@ docs: $(BIN)/.installed
 	$(BIN)/zensical build --clean --strict
 	@echo "the site: site/index.html"
 
+site: docs web/node_modules
+	$(BIN)/python web/build.py site/fuse
+	@echo "the page: site/fuse/index.html (make serve shows it)"
+
+serve: site
+	$(BIN)/python web/serve.py site
+
 clean:
-	rm -rf $(VENV) demo site .cache
+	rm -rf $(VENV) demo site .cache web/node_modules

@@ -14,8 +14,8 @@ from refusion_jax.models.layer_list import LayerList
 OPSET = 18
 
 
-def write_passes(module, params, size: tuple[int, int]) -> list[bytes]:
-    """A .onnx file for each pass, for tiles of size (H,W), overlap included.
+def write_passes(module, params) -> list[bytes]:
+    """A .onnx file for each pass, for tiles of any size (H,W), overlap included.
 
     Inputs of each: `inside` and `counted` (1,1,H,W), see Masks; `stream0` and, as long as the sources are apart,
     `stream1` (1,C,H,W): for the first pass the luma of each source in [0,1], for the others what the pass before gave,
@@ -23,7 +23,7 @@ def write_passes(module, params, size: tuple[int, int]) -> list[bytes]:
     all tiles. Outputs: `next0`, `next1` and `next_sums0`, `next_sums1`; of the last pass `fused` (1,1,H,W).
     """
     layers = layers_of(module, params)
-    return [_write_pass(layers, turn, size) for turn in range(len(layers.attention) + 1)]
+    return [_write_pass(layers, turn) for turn in range(len(layers.attention) + 1)]
 
 
 def stream_channels(layers: LayerList) -> list[list[int]]:
@@ -34,8 +34,8 @@ def stream_channels(layers: LayerList) -> list[list[int]]:
     return found
 
 
-def _write_pass(layers: LayerList, turn: int, size: tuple[int, int]) -> bytes:
-    graph = Graph()
+def _write_pass(layers: LayerList, turn: int) -> bytes:
+    graph, size = Graph(), ("height", "width")
     writer, masks, channels = Writer(graph), Masks("inside", "counted"), stream_channels(layers)
     taken = [1] * len(layers.stems) if turn == 0 else channels[turn - 1]
     streams = [f"stream{i}" for i in range(len(taken))]

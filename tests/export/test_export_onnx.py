@@ -166,7 +166,7 @@ def in_passes(files, module, params, a, b, own):
 def test_passes_over_tiles_give_what_the_whole_picture_gives(tiny_model):
     module, params = networks.build(**SIZE)[0], tiny_model.params.f
     own = 10, 12
-    files = write_passes(module, params, (own[0] + 8, own[1] + 8))
+    files = write_passes(module, params)
     assert len(files) == 4  # encoders, fusion, decoder of one block each, and the head's
     a, b = luma(4, 2, 23, 31)
     whole = run(session(onnx_file(tiny_model)), a[None, None], b[None, None])[0, 0]
