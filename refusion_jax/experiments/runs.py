@@ -24,10 +24,12 @@ from typing import Any
 
 from refusion_jax.errors import InputError
 from refusion_jax.experiments.plan import Budget, Row, lengths, settings_of
+from refusion_jax.metrics import TASK_METRICS
 from refusion_jax.runtime.writing import write_bytes
 
 # Of what a training says whose loss or gradient is no number any more (training/watch.py).
 DIVERGED = re.compile(r"step \d+ \(\w+\): \w+ is -?(nan|inf)", re.IGNORECASE)
+METRICS = TASK_METRICS["ivif"]  # the columns of Tables 5 and 6
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def score_command(setup: Setup, run: Run) -> list[str]:
     """The command that scores the pairs held out."""
     command = [sys.executable, "-m", "refusion_jax", "evaluate", "--task", setup.task, "--data", str(setup.manifest)]
     command += ["--split", setup.split, "--ckpt", str(setup.out / "runs" / run.name)]
+    command += ["--metrics", *METRICS]
     return [*command, "--out", str(setup.out / "scores" / run.name)]
 
 
