@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.levels import parse_rules
 from refusion_jax.method.algorithm import Schedule
 from refusion_jax.method.losses import LossSettings
 from refusion_jax.method.meta import MetaSettings
@@ -42,6 +43,8 @@ class DataSettings:
     # Every n-th pair by sorted name is held out and never trained on; 0 = none.
     validation_every: int = setting(10, least=0)
     exclude: tuple[str, ...] = ()  # names of pairs to leave out altogether
+    # Black and white of files of more than 8 bits: auto, whole, run, LO,HI or percentile:P,Q; or a=RULE b=RULE.
+    levels: str = "auto"
     cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory up to this many MiB
     scenes: int = setting(96, least=2)  # number of built-in scenes when dir is ""
     scene_size: int = setting(256, least=32)  # their side, pixels
@@ -306,6 +309,10 @@ def check(config: Config) -> None:
         split_name(getattr(config.model, network), f"model.{network}")
     split_name(config.loss.reconstruction, "loss.reconstruction")
     split_name(config.train.steps, "train.steps")
+    try:
+        parse_rules(config.data.levels)
+    except InputError as error:
+        raise InputError(f"data.levels: {error}") from None
     if config.data.validation_every == 1:
         raise InputError("data.validation_every must be 0 (none) or at least 2, got 1")
     if bool(config.data.late_crop) != bool(config.data.late_epochs):

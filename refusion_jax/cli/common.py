@@ -1,11 +1,16 @@
 """What all commands share: bad input becomes one line and exit status 2; what a command is called; progress bars."""
 
+import argparse
+import io
+import os
 import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import MAX_PIXELS
+from refusion_jax.imaging.levels import parse_rules
 
 SCRIPTS = ("train", "fuse", "evaluate")  # commands that are also a script of the checkout
 
@@ -27,6 +32,39 @@ def printable(text: object) -> str:
     return "".join(shown)
 
 
+def add_reading_options(group) -> None:
+    """--levels and --max-pixels, of every command that reads pictures."""
+    group.add_argument(
+        "--levels",
+        nargs="+",
+        metavar="RULE",
+        help="which values of pictures of more than 8 bits are black and white: LO,HI in their own values; "
+        "percentile:P,Q of each picture; run, one range over all pictures of the run; whole, all that the type holds; "
+        "default: what the file declares or uses, with a note. a=RULE b=RULE for one source; --levels=-100,300 for a "
+        "negative value",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=number_of_pixels,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"refuse larger pictures, before they are decoded (default {MAX_PIXELS})",
+    )
+
+
+def number_of_pixels(text: str) -> int:
+    """A whole number above 0, also as 2e9."""
+    value = float(text)
+    if not 1 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a number of pixels such as 400e6, got {text!r}")
+    return int(value)
+
+
+def level_rules(arguments):
+    """The rules of --levels for source a and source b; None without."""
+    return parse_rules(" ".join(arguments.levels)) if arguments.levels else None
+
+
 def progress_bar(total: int, unit: str, description: str | None = None):
     """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds."""
     from tqdm import tqdm
@@ -36,9 +74,21 @@ def progress_bar(total: int, unit: str, description: str | None = None):
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Runs a command; an InputError or an OSError prints `error: ...` on standard error and returns 2."""
+    """Runs a command; an InputError or an OSError prints `error: ...` on standard error and returns 2.
+
+    What the encoding of the output does not have is printed as an escape. A reader that has seen enough (head) ends the
+    command quietly; its files are written by then.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a program may have put something else in its place
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return 141
     except InputError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
     except OSError as error:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, progress_bar, run_command
+from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, progress_bar, run_command
 from refusion_jax.data import manifest
 from refusion_jax.data.check import CONTENT, KINDS, Survey, survey
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair, split_validation
+from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover, is_manifest
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import task_name
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="of brackets take exposures I and J, counted from 1, or from the end with -1, -2, ..., instead "
         "of the darkest and the brightest",
     )
+    add_reading_options(p)
     p.add_argument("--root", metavar="DIR", type=Path, help="folder of a manifest's files, if not the one it names")
     p.add_argument(
         "--quick", action="store_true", help="look at names and sizes alone: decode no picture, check no hash"
@@ -139,25 +141,32 @@ def run(arguments) -> int:
     if arguments.manifest is not None:
         manifest.check_new(arguments.manifest)
     split_validation([], arguments.validation_every)  # an error now rather than after the reading
+    level_rules(arguments)
     found, listed = find(arguments)
     task = task_name(arguments.task) if arguments.task else found.task
     print(printable_lines(describe(found, task)), flush=True)
 
     with progress_bar(len(found.pairs), "pair", "pairs") as bar:
         threads = min(4, os.cpu_count() or 1)
-        result = survey(found, task, headers_only=arguments.quick, progress=bar.update, threads=threads)
+        reader = PairReader(task, level_rules(arguments), arguments.max_pixels).over(found.pairs)
+        quick = arguments.quick
+        result = survey(found, task, reader=reader, headers_only=quick, progress=bar.update, threads=threads)
     if listed is not None and listed.hashes and not arguments.quick:
         with progress_bar(len(found.pairs), "pair", "hashes") as bar:
             result.add(CONTENT, manifest.check_hashes(listed, bar.update))
-    print(printable_lines(report(result, len(found.pairs), arguments.quick, None if arguments.all else SHOWN)))
+    lines = report(result, len(found.pairs), arguments.quick, None if arguments.all else SHOWN)
     if arguments.manifest is not None:
         pairs = [pair for pair in found.pairs if pair.name not in result.unsound]
         if not pairs:
+            print(printable_lines(lines))
             raise InputError(f"none of the {len(found.pairs)} pairs is sound, so {arguments.manifest} was not written")
         root, known = (arguments.data, {}) if listed is None else (listed.root, listed.hashes)
+        if reader.rules is not None:
+            pairs = [dataclasses.replace(pair, levels=reader.rules) for pair in pairs]
         pairs = with_split(pairs, arguments.validation_every)
         line = write_manifest(arguments.manifest, pairs, root, task, known)
-        print(printable(line + (f"; left out: {_counted(len(result.unsound), 'pair')}" if result.unsound else "")))
+        lines.append(line + (f"; left out: {_counted(len(result.unsound), 'pair')}" if result.unsound else ""))
+    print(printable_lines(lines))
     return 1 if result.count else 0
 
 

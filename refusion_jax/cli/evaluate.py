@@ -5,9 +5,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, progress_bar, run_command
+from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, progress_bar, run_command
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair
-from refusion_jax.data.search import discover
+from refusion_jax.data.reading import PairReader
+from refusion_jax.data.search import discover, expanded
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import (
     Method,
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
     add("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
+    add_reading_options(p)
     add("--range", choices=RANGES, default="minmax", help="of what --ckpt fuses: minmax (default) as the paper")
     add("--compare-paper", metavar="TABLE", help='put the paper\'s row beside ours, such as "Table 3 Lytro"')
     return p
@@ -92,7 +94,8 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
 
 def load_methods(arguments, pairs) -> list[Method]:
     """The methods in the order given. Folders are checked first: loading checkpoints takes longer."""
-    given = [(kind, *split_name(text)) for kind, text in arguments.methods or ()]
+    words = [(kind, word) for kind, text in arguments.methods or () for word in map(str, expanded(text))]
+    given = [(kind, *split_name(word)) for kind, word in words]
     names = unique_names([path for _, _, path in given], [name for _, name, _ in given])
     folders = {i: folder_method(names[i], path, pairs) for i, (kind, _, path) in enumerate(given) if kind == "DIR"}
     if len(folders) < len(given):
@@ -116,12 +119,16 @@ def run(arguments) -> int:
         tables.shared_metrics(chosen, table)
     found = discover(Path(arguments.data), task).require()
     pairs = chosen_pairs(found, arguments.split)
+    rules = level_rules(arguments)
     methods = load_methods(arguments, pairs)
     data_task = task or known_task(methods, found)
     if arguments.baselines:
         methods += baseline_methods(data_task)
         unique_names([Path()] * len(methods), [method.name for method in methods])
     data = describe_data(Path(arguments.data), data_task, pairs)
+    reader = PairReader(data.task, rules, arguments.max_pixels).over(pairs)
+    for remark in reader.remarks(pairs):
+        print(printable(f"note: {remark}"), file=sys.stderr)
     out = output_folder(arguments)
     with progress_bar(len(methods) * len(pairs), "pair") as bar:
 
@@ -135,11 +142,12 @@ def run(arguments) -> int:
             arguments.protocol,
             [m.name for m in chosen],
             table=out / tables.PER_IMAGE,
+            reader=reader,
             workers=arguments.workers,
             progress=progress,
         )
-    print(tables.as_text(evaluation, table))
     written = tables.write_reports(out, evaluation, table)
+    print(tables.as_text(evaluation, table))
     print("wrote " + ", ".join(str(path) for path in [out / tables.PER_IMAGE, *written]))
     return 0
 

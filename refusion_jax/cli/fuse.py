@@ -6,11 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
-from refusion_jax.cli.fusing import Fusion, fuse_all
+from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
+from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
 from refusion_jax.cli.jobs import Job, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
+from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
 from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.tasks import STACK_TASKS, task_name
 from refusion_jax.weights.pretrained import pretrained
@@ -65,6 +67,7 @@ def _add_sources(g) -> None:
         "folder of them: an exposure bracket (meie) or a focus stack (mfif); may be given several "
         "times",
     )
+    add_reading_options(g)
 
 
 def _add_checkpoint(g) -> None:
@@ -101,10 +104,11 @@ def _add_results(g) -> None:
     )
     g.add_argument(
         "--range",
-        choices=RANGES,
+        choices=(*RANGES, RUN),
         default="sources",
-        help="levels of the result: sources (default), those that the sources span, for pictures to look at; minmax, "
-        "the full range, as the paper's tables have it; clip, the network's own",
+        help="levels of the result: sources (default), those that the sources span, for pictures to look at; run, the "
+        "same for all pictures of the run, for the frames of a sequence; minmax, the full range, as the paper's tables "
+        "have it; clip, the network's own",
     )
     g.add_argument("--gray", action="store_true", help="write the fused luma alone, without colour")
     g.add_argument(
@@ -156,6 +160,10 @@ def check_options(arguments) -> None:
         raise InputError("--save-transform writes what --align finds; add --align")
     if arguments.stack and (arguments.transform or arguments.save_transform):
         raise InputError("--transform and --save-transform are for pairs, --stack can only be aligned anew (--align)")
+    if arguments.range == RUN and arguments.skip_existing:
+        raise InputError(
+            "--range run finds one range for all pictures of a run, so none can be left out; leave out --skip-existing"
+        )
     if arguments.stack and arguments.maps:
         raise InputError("--maps shows how P weighs the two pictures of a pair; leave it out with --stack")
 
@@ -194,7 +202,9 @@ def planned(arguments, task: str | None) -> list[Job]:
     """The jobs that the command line names. InputError where one cannot be read or written as it is asked for."""
     if arguments.stack and task not in (None, *STACK_TASKS):
         raise InputError(f"--stack is for the tasks {' and '.join(STACK_TASKS)}, got {task}")
-    sources = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task)
+    sources, remarks = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task)
+    for remark in remarks:
+        print(printable(f"note: {remark}"), file=sys.stderr)
     extension = f".{arguments.format}" if arguments.format else None
     jobs = plan_jobs(sources, Path(arguments.out), extension, arguments.maps)
     if arguments.depth == 16 and not supports_16_bits(jobs[0].fused):
@@ -242,12 +252,25 @@ def run(arguments) -> int:
     model = load_model(arguments, task)
     make_folders([job.fused for job in waiting])
     report = open_report(arguments, model.task)
-    failed = fuse_all(Fusion(model, arguments, transform, report), waiting, alone=len(jobs) == 1)
+    fusion = Fusion(model, arguments, transform, report, rules_of_jobs(arguments, model.task, waiting))
+    failed = fuse_all(fusion, waiting, alone=len(jobs) == 1)
     if report is not None and failed < len(waiting):
         print(printable(f"wrote {report.close()}"))
     if failed:
         print(f"error: {failed} of {len(waiting)} pairs could not be fused (named above)", file=sys.stderr)
     return 1 if failed else 0
+
+
+def rules_of_jobs(arguments, task: str | None, jobs: list[Job]) -> Rules | None:
+    """The levels of source a and b for all jobs; None where each file or the manifest tells its own."""
+    rules = level_rules(arguments)
+    if rules is None and arguments.range == RUN and not any(job.levels for job in jobs):
+        rules = LEVELS_OF_RUN, LEVELS_OF_RUN
+    if rules is None or LEVELS_OF_RUN not in rules:
+        return rules
+    firsts = [path for job in jobs for path in (job.sources if job.stack else job.sources[:1])]
+    seconds = [path for job in jobs if not job.stack for path in job.sources[1:]]
+    return rules_of_run((firsts, seconds), rules, task, arguments.max_pixels)
 
 
 def main(argv: list[str] | None = None) -> int:

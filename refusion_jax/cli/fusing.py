@@ -1,10 +1,12 @@
 """The jobs of the command fuse: read, bring to one size, align, fuse, write, one after the other."""
 
+import dataclasses
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,20 @@ import numpy as np
 
 from refusion_jax.cli.common import printable
 from refusion_jax.cli.jobs import Job
+from refusion_jax.data.reading import Rules
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import Picture, read_picture, supports_16_bits, write_image
+from refusion_jax.imaging.color import finished_picture, to_luma, unit_luma
+from refusion_jax.imaging.files import Picture, read_pictures, supports_16_bits, write_image
+from refusion_jax.imaging.levels import AUTO
 from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.ranges import Spans, span_of
 from refusion_jax.imaging.registration import looks_misregistered
 from refusion_jax.imaging.resizing import to_one_size
+from refusion_jax.tasks import STACK_TASKS
 
+SAMPLED = 32  # pairs of a run whose attention is added up for all
+RUN = "run"  # of --range: as "sources", with one step for all pictures of a run
 LARGE = 4_000_000  # pixels from which a single picture gets a progress bar of its own
 
 
@@ -30,9 +38,10 @@ class Notes:
         self._say = say
         self._made: set[str] = set()
 
-    def remark(self, path: Path, note: str) -> None:
-        if note not in self._made:
-            self._made.add(note)
+    def remark(self, path: Path, note: str, kind: str = "") -> None:
+        """kind: of remarks whose numbers differ from file to file."""
+        if (kind or note) not in self._made:
+            self._made.add(kind or note)
             self._say(f"note: {path}: {note} (said once)")
 
     def warn(self, text: str) -> None:
@@ -41,29 +50,65 @@ class Notes:
 
 @dataclass
 class Fusion:
-    """What all jobs share: the model, the command line's options, a saved transform and the report, if any."""
+    """What all jobs share: the model, the command line's options, a saved transform, the report, and the levels of the
+    sources, where there are any."""
 
     model: Any
     options: Any
     transform: Any = None
     report: Any = None
+    rules: Rules | None = None
+    run: "Run | None" = None
+    """What --range run found, once all pictures were looked at."""
 
     def __call__(self, job: Job, notes: Notes) -> tuple[Path, ...]:
         """One job from reading to writing; the files written. Raises InputError for what cannot be fused."""
-        pictures = [read_picture(path) for path in job.sources]
-        for path, picture in zip(job.sources, pictures, strict=True):
-            for note in picture.notes:
-                notes.remark(path, note)
-        images, names = self._frames(job, pictures)
-        images, facts = self._aligned(job, images, names, notes)
-        fused = self._fused(job, images, any(picture.pixels.dtype == np.uint16 for picture in pictures))
-        metadata = {"a": pictures[0].metadata, "b": pictures[-1].metadata, "none": Metadata()}
-        self._write(job, fused, metadata[self.options.metadata_from], notes)
+        pictures, images, names, facts = self._sources(job, notes)
+        fused = self._fused(job, images, self._bits(job, pictures))
+        metadata, fused = self._placed(job, pictures, fused, notes)
+        self._write(job, fused, metadata, notes)
         maps = self._maps(job, images)
         if self.report is not None:
             facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts
             self.report.add(job.name, images[0], images[-1], fused, *maps, facts)
         return job.results
+
+    def look(self, job: Job, run: "Run") -> None:
+        """The network's output of one job kept in a file, and the levels of it and of its sources added to the run."""
+        _, images, _, _ = self._sources(job, Notes(lambda line: None))
+        lumas = [unit_luma(image) for image in images]
+        output = self._output(job, images, lumas, held=run.sums)
+        ends = [span_of(luma) for luma in lumas]
+        # The frames of a stack are of one camera.
+        run.spans.add(output, [(min(low for low, _ in ends), max(high for _, high in ends))] if job.stack else ends)
+        np.save(run.file_of(job), output)
+
+    def sums(self, job: Job) -> list[Any]:
+        """Those of the network's attention over one pair."""
+        _, images, _, _ = self._sources(job, Notes(lambda line: None))
+        seen: list[Any] = []
+        self._output(job, images, [], seen=seen)
+        return seen
+
+    def _sources(self, job: Job, notes: Notes) -> tuple[list[Picture], list[np.ndarray], list[str], dict[str, str]]:
+        """(the pictures read, their pixels as they are fused, their files' names, what the report says of them)."""
+        rules = self.rules or job.levels or (AUTO, AUTO)
+        each = [rules[0]] * len(job.sources) if job.stack else rules
+        together = job.stack or self.model.task in STACK_TASKS
+        pictures = read_pictures(job.sources, each, together, self.options.max_pixels)
+        for side, (path, picture) in enumerate(zip(job.sources, pictures, strict=True)):
+            for note in picture.notes:
+                notes.remark(path, note)
+            if picture.levels.note:
+                notes.remark(path, f"{picture.levels.note}; --levels sets others", f"levels {0 if together else side}")
+        images, names = self._frames(job, pictures)
+        images, facts = self._aligned(job, images, names, notes)
+        return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
+
+    def _bits(self, job: Job, pictures: Sequence[Picture]) -> int:
+        """The bits of the result: --depth, else 16 when a source has 16 and the file can hold them."""
+        has_16_bits = any(picture.pixels.dtype == np.uint16 for picture in pictures)
+        return self.options.depth or (16 if has_16_bits and supports_16_bits(job.fused) else 8)
 
     def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[str]]:
         """The pictures at one size and their files' names; of a stack each once, of a bracket by brightness."""
@@ -101,18 +146,49 @@ class Fusion:
             write_transform(Path(self.options.save_transform), transforms[1])
         return aligned, {"aligned": "; ".join(f"{names[i]} {t}" for i, t in enumerate(transforms) if i != reference)}
 
-    def _fused(self, job: Job, images: list[np.ndarray], has_16_bits: bool) -> np.ndarray:
-        """The fused picture, with the bits of --depth, else 16 when a source has 16 and the file can hold them."""
-        default = 16 if has_16_bits and supports_16_bits(job.fused) else 8
-        bits = self.options.depth or default
-        images = in_one_depth(images, bits)
+    def _fused(self, job: Job, images: list[np.ndarray], bits: int) -> np.ndarray:
+        """The fused picture with these bits."""
         options = {"range": self.options.range, "gray": self.options.gray}
+        if self.run is not None:
+            luma = self.run.spans.step()(np.load(self.run.file_of(job)))
+            return to_depth(finished_picture(luma, images, self.options.gray), bits)
         if job.stack:
             from refusion_jax.fusing.stacks import fuse_stack
 
             return to_depth(fuse_stack(self.model, images, **options), bits)
         with tiles_bar(images[0].shape[:2]) as progress:
             return to_depth(self.model.fuse(*images, **options, progress=progress), bits)
+
+    def _output(self, job: Job, images: list[np.ndarray], lumas: list[np.ndarray], **sums: Any) -> np.ndarray:
+        """The network's output before the range step, (H,W)."""
+        if job.stack and len(images) > 2:
+            from refusion_jax.fusing.stacks import fuse_lumas
+
+            return fuse_lumas(lumas, self.model.task, self.model.network_output)
+        with tiles_bar(images[0].shape[:2]) as progress:
+            return self.model.network_output(*images, progress=progress, **sums)
+
+    def _placed(
+        self, job: Job, pictures: Sequence[Picture], fused: np.ndarray, notes: Notes
+    ) -> tuple[Metadata, np.ndarray]:
+        """The metadata of the result, with the place on earth of the first source whose size and frame it has, and the
+        result with 0 where that source has no data, and nowhere else."""
+        if self.options.metadata_from == "none":
+            return Metadata(), fused
+        order = pictures if self.options.metadata_from == "a" else pictures[::-1]
+        metadata = order[0].metadata.without_place()
+        placed = [picture for picture in order if picture.metadata.has_place]
+        aligned = self.options.align or self.transform is not None
+        kept = self.options.align_frame == "full" and pictures[len(pictures) // 2 if job.stack else 0]
+        for picture in placed:
+            if picture.pixels.shape[:2] == fused.shape[:2] and (not aligned or picture is kept):
+                place = picture.metadata
+                metadata = dataclasses.replace(metadata, geo=place.geo, no_data=place.no_data)
+                return metadata, fused if picture.no_data is None else _with_no_data(fused, picture.no_data)
+        if placed:
+            path = job.sources[[picture is placed[0] for picture in pictures].index(True)]
+            notes.remark(path, "georeference dropped: the result has not this picture's size and frame")
+        return metadata, fused
 
     def _write(self, job: Job, fused: np.ndarray, metadata: Metadata, notes: Notes) -> None:
         for note in fitted(metadata, job.fused, fused)[1]:
@@ -131,8 +207,63 @@ class Fusion:
         return w, v
 
 
-def fuse_all(fuse: Callable[[Job, Notes], tuple[Path, ...]], jobs: Sequence[Job], alone: bool) -> int:
+@dataclass
+class Run:
+    """One range over all pictures of a run, for the frames of a sequence.
+
+    sums: of F's attention over a part of them, so that F does the same at every pixel of all; None where it has none.
+    spans: from where to where its outputs and the sources go. folder: of the outputs meanwhile.
+    """
+
+    jobs: Sequence[Job]
+    folder: Path
+    sums: list[Any] | None = None
+    spans: Spans = field(default_factory=Spans)
+
+    def file_of(self, job: Job) -> Path:
+        """Where the network's output of a job is kept."""
+        return self.folder / f"{self.jobs.index(job)}.npy"
+
+
+def fuse_all(fuse: Fusion, jobs: Sequence[Job], alone: bool) -> int:
     """Every job in turn with a progress bar; how many failed. alone: there is one job, whose error is raised."""
+    if fuse.options.range != RUN:
+        return _fuse_all(fuse, jobs, alone)
+    from refusion_jax.fusing.tile_store import scratch_folder
+
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+        run = Run(jobs, Path(folder))
+        pairs = [job for job in jobs if not job.stack]
+        sampled = pairs[:: 1 + len(pairs) // SAMPLED]
+        each = list(_looked_at(fuse.sums, sampled, "attention of the run", alone))
+        if any(each):
+            import jax
+
+            run.sums = [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*each, strict=True)]
+        list(_looked_at(lambda job: fuse.look(job, run), jobs, "levels of the run", alone))
+        fuse.run = run
+        return _fuse_all(fuse, jobs, alone)
+
+
+def _looked_at(look: Callable[[Job], Any], jobs: Sequence[Job], description: str, alone: bool) -> Iterator[Any]:
+    """look(job) of each, with a progress bar. Of several, one that fails is named when it is fused in its turn."""
+    from tqdm import tqdm
+
+    for job in tqdm(jobs, description, unit="pair", disable=None, leave=False):
+        try:
+            yield look(job)
+        except (InputError, OSError):
+            if alone:
+                raise
+
+
+def _with_no_data(fused: np.ndarray, no_data: np.ndarray) -> np.ndarray:
+    """The picture with 0 where there is no data, and at least 1 in a pixel that has some."""
+    least = np.maximum(fused, 1) if fused.ndim == 2 else np.where(fused.any(-1, keepdims=True), fused, 1)
+    return np.where(no_data if fused.ndim == 2 else no_data[..., None], 0, least).astype(fused.dtype)
+
+
+def _fuse_all(fuse: Fusion, jobs: Sequence[Job], alone: bool) -> int:
     if alone:
         written = fuse(jobs[0], Notes(lambda line: print(printable(line), file=sys.stderr)))
         print(printable("wrote " + ", ".join(map(str, written))))

@@ -5,8 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refusion_jax.data.check import swapped_names
+from refusion_jax.data.folders import what_is_there
 from refusion_jax.data.pairs import natural_key
-from refusion_jax.data.search import find_pairs, pairs_from_arguments
+from refusion_jax.data.reading import Rules
+from refusion_jax.data.search import discover, expanded, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS
 
@@ -18,27 +21,43 @@ class Sources:
     name: str
     paths: tuple[Path, ...]
     stack: bool = False
+    levels: Rules | None = None
 
 
 def find_sources(
     pairs: Sequence[tuple[str, str]], data: str | None, stacks: Sequence[Sequence[str]], task: str | None
-) -> list[Sources]:
-    """Everything that --pair, --data and --stack name, in this order. Raises InputError for what is not there."""
+) -> tuple[list[Sources], list[str]]:
+    """Everything that --pair, --data and --stack name, in this order, and what to know of the order of the sources.
+
+    Raises InputError for what is not there.
+    """
     found = [pair for a, b in pairs for pair in pairs_from_arguments(a, b)]
-    found += find_pairs(data, task) if data else []
+    remarks: list[str] = []
+    if data:
+        discovery = discover(data, task).require()
+        found += discovery.pairs
+        remarks += discovery.remarks
+    swapped = [] if task == "meie" else [line for pair in found for _, line in swapped_names(pair)]
+    if swapped:
+        remarks.append(
+            f"{swapped[0]}"
+            + (f"; so it is with {len(swapped) - 1} more" if len(swapped) > 1 else "")
+            + "; the order matters: give the first source first"
+        )
     stacked = [_stack(words) for words in stacks]
-    return [Sources(pair.name, (pair.a, pair.b)) for pair in found] + stacked
+    return [Sources(pair.name, (pair.a, pair.b), levels=pair.levels) for pair in found] + stacked, remarks
 
 
 def _stack(words: Sequence[str]) -> Sources:
     """The frames that one --stack names: pictures, or the pictures directly in a folder, in natural order."""
     frames: list[Path] = []
-    for path in map(Path, words):
+    for path in (path for word in words for path in expanded(word)):
         if path.is_dir():
             inside = [p for p in path.iterdir() if p.suffix.lower() in READABLE_EXTENSIONS and p.is_file()]
             inside = [p for p in inside if not p.name.startswith(".")]
             if not inside:
-                raise InputError(f"{path}: expected a folder of pictures, found none")
+                there = what_is_there(p.name for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+                raise InputError(f"{path}: expected a folder of pictures, found none{there and ', but '}{there}")
             frames += sorted(inside, key=lambda p: natural_key(p.name.casefold()))
         elif not path.exists():
             raise InputError(f"{path}: no such file or folder")
@@ -54,13 +73,14 @@ def _stack(words: Sequence[str]) -> Sources:
 @dataclass(frozen=True)
 class Job:
     """One picture to make: a name, the files it is made of (two of a pair, any number of a stack), the result's path,
-    those of the maps w and v (none or two), and whether it is a stack."""
+    those of the maps w and v (none or two), whether it is a stack, and the levels that a manifest gives its sources."""
 
     name: str
     sources: tuple[Path, ...]
     fused: Path
     maps: tuple[Path, ...] = ()
     stack: bool = False
+    levels: Rules | None = None
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -80,7 +100,7 @@ def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, 
     for one, path in zip(sets, paths, strict=True):
         stem = path.name[: -len(path.suffix)]
         extra = tuple(path.with_name(f"{stem}_{kind}.png") for kind in "wv") if maps else ()
-        jobs.append(Job(one.name, one.paths, path, extra, one.stack))
+        jobs.append(Job(one.name, one.paths, path, extra, one.stack, one.levels))
     _check_results(jobs)
     return jobs
 

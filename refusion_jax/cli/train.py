@@ -116,6 +116,7 @@ def load_data(config):
             validation_every=data.validation_every,
             exclude=data.exclude,
             cache_mib=data.cache_mib,
+            levels=data.levels,
         )
     return sources.built_in(
         config.task,

@@ -8,8 +8,8 @@ import grain
 import numpy as np
 
 from refusion_jax.data.pairs import Pair, darker_first
+from refusion_jax.data.reading import PairReader
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import read_luma
 from refusion_jax.imaging.pixels import check_one_size
 
 
@@ -44,16 +44,16 @@ class LumaPairs:
         return kept
 
 
-def luma_pairs_from_files(pairs: Sequence[Pair], task: str, cache_bytes: int) -> LumaPairs:
+def luma_pairs_from_files(pairs: Sequence[Pair], reader: PairReader, cache_bytes: int) -> LumaPairs:
     """Luma pairs of image files. For meie the darker image becomes source a, whatever its name."""
 
     def decode(i):
-        a, b = read_luma(pairs[i].a), read_luma(pairs[i].b)
+        a, b = reader.lumas(pairs[i])
         try:
             check_one_size((a, b))
         except InputError as error:
             raise InputError(f"pair {pairs[i].name}: {error}") from None
-        return darker_first(a, b) if task == "meie" else (a, b)
+        return darker_first(a, b) if reader.task == "meie" else (a, b)
 
     return LumaPairs([p.name for p in pairs], decode, cache_bytes)
 

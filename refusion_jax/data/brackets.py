@@ -10,6 +10,7 @@ from PIL import Image
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import read_luma
+from refusion_jax.imaging.levels import WHOLE
 from refusion_jax.runtime.threads import in_order
 
 
@@ -35,7 +36,7 @@ def _mean_luma(path: Path, changed: int, size: int) -> float:
                     return float(np.asarray(image, np.float64).mean())
     except Exception:  # noqa: BLE001 - whatever is wrong with the file, reading it says what
         pass
-    return float(read_luma(path).mean(dtype=np.float64))
+    return float(read_luma(path, WHOLE).mean(dtype=np.float64))
 
 
 def choose(

@@ -1,7 +1,9 @@
 """A data set looked over before it is used: every pair read, its sizes, order and registration checked."""
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,12 @@ import numpy as np
 from refusion_jax.data import datasets
 from refusion_jax.data.datasets import MEANING
 from refusion_jax.data.pairs import Discovery, Pair
+from refusion_jax.data.reading import PairReader
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
-from refusion_jax.imaging.files import image_size, read_image
+from refusion_jax.imaging.files import Picture, image_size, read_picture
+from refusion_jax.imaging.levels import Levels
+from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.imaging.registration import looks_misregistered
 from refusion_jax.runtime.threads import in_order
 
@@ -60,16 +65,18 @@ def survey(
     found: Discovery,
     task: str | None = None,
     *,
+    reader: PairReader | None = None,
     headers_only: bool = False,
     progress: Callable[[], object] = lambda: None,
     threads: int = 2,
 ) -> Survey:
     """Looks at every pair of a discovery.
 
-    task: what the pairs are for; without it, what their names say. headers_only: sizes and names alone, no picture is
-    decoded. progress: called after each pair.
+    task: what the pairs are for; without it, what their names say. reader: with what levels they are read.
+    headers_only: sizes and names alone, no picture is decoded. progress: called after each pair.
     """
     task = task or found.task
+    reader = dataclasses.replace(reader or PairReader(), task=task)
     other_task = [group for group in found.groups if task and group.task and group.task != task]
     result = Survey([line for line in found.remarks if not (other_task and line.startswith("the names of "))])
     result.add(OTHER, found.errors)
@@ -77,8 +84,12 @@ def survey(
     result.add(UNPAIRED, (f"{one.path} ({one.missing})" for one in found.unpaired))
     means_order = bool(found.groups) and all(group.order == MEANING for group in found.groups)
 
+    levels = _MeasuredLevels()
+
     def look(pair: Pair) -> tuple[list[Problem], bool]:
-        return _headers(pair) if headers_only else _contents(pair, task, means_order)
+        if headers_only:
+            return _headers(pair, reader.max_pixels)
+        return _contents(pair, reader, means_order, levels)
 
     brighter = 0
     for pair, (problems, first_is_brighter) in zip(found.pairs, in_order(look, found.pairs, threads), strict=True):
@@ -88,6 +99,7 @@ def survey(
                 result.unsound.add(pair.name)
         brighter += first_is_brighter
         progress()
+    result.remarks += levels.remarks(len(found.pairs))
     if task == "meie" and not means_order and brighter:
         result.remarks.append(
             f"in {brighter} of {len(found.pairs)} pairs source 1 as named is the brighter;"
@@ -96,20 +108,51 @@ def survey(
     return result
 
 
-def _headers(pair: Pair) -> tuple[list[Problem], bool]:
+class _MeasuredLevels:
+    """The levels of the sources whose files do not say them."""
+
+    def __init__(self) -> None:
+        self._found: tuple[list[Levels], list[Levels]] = ([], [])
+
+    def add(self, pictures: Sequence[Picture]) -> None:
+        """Those of one pair."""
+        for own, picture in zip(self._found, pictures, strict=True):
+            if picture.levels.measured:
+                own.append(picture.levels)
+
+    def remarks(self, count: int) -> list[str]:
+        """A line for each source that has any."""
+        lines = []
+        for number, own in enumerate(self._found, 1):
+            if own:
+                low, high = min(one.low for one in own), max(one.high for one in own)
+                each = "" if len({(one.low, one.high) for one in own}) == 1 else ", each its own range within it"
+                lines.append(
+                    f"{len(own)} of {count} pictures of source {number} have more than 8 bits and do not say what is"
+                    f" black and white: read by the values they use, {low:.7g}..{high:.7g}{each} (--levels sets it)"
+                )
+        return lines
+
+
+def _headers(pair: Pair, max_pixels: int) -> tuple[list[Problem], bool]:
     """The problems of a pair that names and sizes show."""
-    sizes, problems = _each(image_size, pair)
-    return problems + _swapped_names(pair) + _two_sizes(pair, sizes), False
+    sizes, problems = _each(partial(image_size, max_pixels=max_pixels), pair)
+    return problems + swapped_names(pair) + _two_sizes(pair, sizes), False
 
 
-def _contents(pair: Pair, task: str | None, means_order: bool) -> tuple[list[Problem], bool]:
+def _contents(pair: Pair, reader: PairReader, means_order: bool, levels: _MeasuredLevels) -> tuple[list[Problem], bool]:
     """The problems of a pair, and whether its first picture is the brighter."""
-    pictures, problems = _each(read_image, pair)
-    named = _swapped_names(pair)
-    problems += named + _two_sizes(pair, [picture.shape[:2] for picture in pictures])
-    if problems[len(named) :] or len(pictures) < 2:
-        return problems, False
-    a, b = pictures
+    task, named = reader.task, swapped_names(pair)
+    try:
+        pictures = reader.pictures(pair)
+    except InputError:  # of one file or of both
+        sizes, problems = _each(lambda path: read_picture(path, max_pixels=reader.max_pixels).pixels.shape[:2], pair)
+        return problems + named + _two_sizes(pair, sizes), False
+    if sizes := _two_sizes(pair, [picture.pixels.shape[:2] for picture in pictures]):
+        return named + sizes, False
+    levels.add(pictures)
+    problems = list(named)
+    a, b = (to_depth(picture.pixels, 8) for picture in pictures)
     if np.array_equal(a, b):
         return [*problems, (IDENTICAL, f"{pair.name}: {pair.a} and {pair.b}")], False
     if not named and (reason := _swapped_colors(a, b, task)):
@@ -142,7 +185,7 @@ def _two_sizes(pair: Pair, sizes: list[tuple[int, int]]) -> list[Problem]:
     return [(SIZES, f"{pair.name}: {text} ({pair.a}, {pair.b})")]
 
 
-def _swapped_names(pair: Pair) -> list[Problem]:
+def swapped_names(pair: Pair) -> list[Problem]:
     """Whether the names of files or folders mean the sources the other way round, as they may in a manifest."""
     a, b = _role(pair.a), _role(pair.b)
     if a and b and a == (b[0], 2) and b[1] == 1:

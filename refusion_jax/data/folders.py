@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +20,12 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class Listing:
-    """The names of the folders and images directly in a folder, each sorted, hidden ones left out; one other file."""
+    """The names of the folders, images and other files directly in a folder, each sorted, hidden ones left out."""
 
     folder: Path
     folders: tuple[str, ...]
     images: tuple[str, ...]
-    other: str | None
+    others: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -79,7 +80,26 @@ def _scan(folder: Path) -> Listing:
                     (folders if entry.is_dir() else others).append(name)
     except OSError as error:
         raise InputError(f"{folder}: cannot list the folder: {error.strerror}") from error
-    return Listing(folder, tuple(sorted(folders)), tuple(sorted(images)), min(others, default=None))
+    return Listing(folder, tuple(sorted(folders)), tuple(sorted(images)), tuple(sorted(others)))
+
+
+VOLUMES = frozenset({".nii", ".nii.gz", ".dcm", ".mha", ".mhd", ".nrrd", ".ima", ".hdr"})
+
+
+def what_is_there(names: Iterable[str]) -> str:
+    """What files lie where images were expected, in words, the most frequent type first; empty for none."""
+    types = Counter(_type_of(name) for name in names)
+    words = [
+        f"{count} file{'s' if count > 1 else ''} {f'of type {kind}' if kind else 'without an extension'}"
+        + (" (volumes: docs/data.md says how to make pictures of them)" if kind in VOLUMES else "")
+        for kind, count in types.most_common(3)
+    ]
+    return ", ".join(words) + (" and others" if len(types) > 3 else "")
+
+
+def _type_of(name: str) -> str:
+    stem, extension = os.path.splitext(name.lower())
+    return (os.path.splitext(stem)[1] if extension == ".gz" else "") + extension
 
 
 def stem_of(name: str) -> str:
@@ -194,6 +214,21 @@ class Matched(NamedTuple):
 _Stems = dict[tuple[str, ...], tuple[tuple[str, ...], Path]]  # as compared -> (as written, file)
 
 
+def match_files(first: Sequence[Path], second: Sequence[Path]) -> Matched:
+    """The pairs of two lists of files by their stems, as `match_folders` finds them in two folders."""
+    errors: list[str] = []
+    stems = []
+    for files in (first, second):
+        own: _Stems = {}
+        for path in files:
+            parts = (stem_of(path.name),)
+            _, earlier = own.setdefault(tuple(map(fold, parts)), (parts, path))
+            if earlier != path:
+                errors.append(same_stem(earlier, path))
+        stems.append(own)
+    return _matched(stems, ("the files of source 1", "the files of source 2"), errors)
+
+
 def match_folders(tree: Tree, first: Path, second: Path, numbered: bool = False) -> Matched:
     """The pairs of equal stems below two folders, in any mix of formats and of case.
 
@@ -204,15 +239,21 @@ def match_folders(tree: Tree, first: Path, second: Path, numbered: bool = False)
     stems = [_stems(tree, folder, errors) for folder in (first, second)]
     for folder, own in zip((first, second), stems, strict=True):
         if not own:
-            other = tree.scan(folder).other
-            instead = f", but {other}" if other else ""
-            return Matched([], [], [*errors, f"{folder}: expected images of pairs, found none{instead}"])
+            there = what_is_there(tree.scan(folder).others)
+            return Matched(
+                [], [], [*errors, f"{folder}: expected images of pairs, found none{there and ', but '}{there}"]
+            )
+    return _matched(stems, (str(first), str(second)), errors, numbered)
+
+
+def _matched(stems: list[_Stems], names: tuple[str, str], errors: list[str], numbered: bool = False) -> Matched:
+    """The pairs of two sources, which are called so."""
     if not stems[0].keys() & stems[1].keys():
         stems = _without_affixes(stems, numbered)
     one, other = stems
     found = [Found(parts, path, other[key][1]) for key, (parts, path) in one.items() if key in other]
-    alone = [Unpaired(one[key][1], f"nothing of that stem in {second}") for key in one.keys() - other.keys()]
-    alone += [Unpaired(other[key][1], f"nothing of that stem in {first}") for key in other.keys() - one.keys()]
+    alone = [Unpaired(one[key][1], f"nothing of that stem in {names[1]}") for key in one.keys() - other.keys()]
+    alone += [Unpaired(other[key][1], f"nothing of that stem in {names[0]}") for key in other.keys() - one.keys()]
     return Matched(found, sorted(alone, key=lambda unpaired: unpaired.path), errors)
 
 

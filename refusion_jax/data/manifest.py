@@ -10,7 +10,9 @@
 Paths are relative to the root with `/` between folders; the root is relative to the manifest's own folder, and is that
 folder where the line is missing. The hash of the list covers task, names, splits and the files' hashes, but neither
 the paths nor the root: it names the content, wherever that lies. Only name, a and b are required; lines before the
-header that begin with `#` and columns of other names are passed over.
+header that begin with `#` and columns of other names are passed over. Columns levels_a and levels_b say which values
+of files of more than 8 bits are black and white (`imaging.levels.parse_rule`); the hash covers them, too. Fields may
+also be separated by semicolons or tabs.
 """
 
 import csv
@@ -24,10 +26,12 @@ from pathlib import Path, PurePosixPath
 
 from refusion_jax.data.pairs import SPLITS, Discovery, Group, Pair, in_natural_order
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.levels import RUN, Rule, parse_rule, text_of
 from refusion_jax.runtime.writing import write_bytes
 from refusion_jax.tasks import TASKS, task_name
 
 COLUMNS = ("name", "a", "b", "split", "sha256_a", "sha256_b")
+LEVELS = ("levels_a", "levels_b")  # only where a pair has any
 _TITLE = "refusion_jax pairs"
 _VERSION = 1
 LONGEST_PATH = 1000
@@ -58,8 +62,9 @@ class Manifest:
         return Discovery(self.path, self.pairs, groups if self.pairs else (), errors=self.problems)
 
 
-def list_hash(task: str | None, rows: Sequence[tuple[str, str, str, str]]) -> str:
-    """SHA-256 of a list: of its task and of (name, split, hash of a, hash of b) by plainly sorted name."""
+def list_hash(task: str | None, rows: Sequence[tuple[str, ...]]) -> str:
+    """SHA-256 of a list: of its task and of (name, split, hash of a, hash of b) by plainly sorted name; the levels of a
+    and b stand behind these in a row that has any."""
     total = hashlib.sha256(f"{_TITLE} {_VERSION}\0{task or ''}\n".encode())
     for row in sorted(rows):
         total.update("\0".join(row).encode() + b"\n")
@@ -87,21 +92,29 @@ def write(path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashe
         files = [_portable(file, root) for file in (pair.a, pair.b)]
         if (problem := _name_problem(pair.name)) is not None:
             raise InputError(f"a manifest cannot hold the name {pair.name!r}: {problem}; rename the file")
-        rows.append((pair.name, *files, pair.split or "", *hashes.get(pair.name, ("", ""))))
-    total = list_hash(task, [(name, split, *both) for name, _, _, split, *both in rows])
+        rows.append((pair.name, *files, pair.split or "", *hashes.get(pair.name, ("", "")), *_levels_of(pair)))
+    total = list_hash(task, [(name, split, *more) for name, _, _, split, *more in rows])
+    columns = COLUMNS
+    if any(pair.levels for pair in pairs):
+        columns, rows = COLUMNS + LEVELS, [row + ("",) * (len(COLUMNS + LEVELS) - len(row)) for row in rows]
     relative = _relative_root(root, path)
     text = io.StringIO()
     text.write(f"# {_TITLE} {_VERSION}\n")
     text.write(f"# task: {task}\n" if task else "")
     text.write(f"# root: {relative}\n" if relative != "." else "")
     text.write(f"# sha256: {total}\n")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     try:
         data = text.getvalue().encode()
     except UnicodeEncodeError:
         raise InputError(f"a manifest cannot hold the name of the folder {root}: it is not UTF-8; rename it") from None
     write_bytes(path, data)
     return total
+
+
+def _levels_of(pair: Pair) -> tuple[str, ...]:
+    """The fields of a pair's levels; none where it has none."""
+    return tuple(map(text_of, pair.levels)) if pair.levels else ()
 
 
 def check_new(path: Path) -> None:
@@ -159,7 +172,7 @@ def read(path: Path, task: str | None = None, root: Path | None = None) -> Manif
     elif not root.is_dir():
         raise InputError(f"{root}: expected the folder of the files that {path} lists, but it does not exist")
     pairs, hashes, problems = _pairs_in(columns, rows, path, root)
-    content = [(pair.name, pair.split or "", *hashes.get(pair.name, ("", ""))) for pair in pairs]
+    content = [(pair.name, pair.split or "", *hashes.get(pair.name, ("", "")), *_levels_of(pair)) for pair in pairs]
     total = list_hash(own_task, content)
     if "sha256" in head and not problems and head["sha256"].lower() != total:
         problems.append(
@@ -205,15 +218,17 @@ def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Rows
     lines = text.splitlines()
     head: dict[str, str] = {}
     start = 0
-    while start < len(lines) and (not lines[start].strip(' ,"') or lines[start].lstrip(' "').startswith("#")):
+    while start < len(lines) and (not lines[start].strip(' ,;\t"') or lines[start].lstrip(' "').startswith("#")):
         # A spreadsheet that saved the file anew may have quoted the line and added commas.
-        key, colon, value = lines[start].strip(' ,"').lstrip("# ").partition(":")
+        key, colon, value = lines[start].strip(' ,;\t"').lstrip("# ").partition(":")
         if colon:
             head[key.strip().lower()] = value.strip()
         start += 1
-    reader = csv.reader(io.StringIO("\n".join(lines[start:])), strict=True)
+    header = lines[start] if start < len(lines) else ""
+    separator = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO("\n".join(lines[start:])), strict=True, delimiter=separator)
     try:
-        rows = [(start + reader.line_num, [field.strip() for field in row]) for row in reader]
+        rows = [(start + reader.line_num, _fields(row)) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path} line {start + reader.line_num}: not CSV: {error}") from None
     columns = [column.lower() for column in rows[0][1]] if rows else []
@@ -223,6 +238,14 @@ def _split_text(text: str, path: Path) -> tuple[dict[str, str], list[str], _Rows
     if len(set(columns)) < len(columns):
         raise InputError(f"{path}: two columns have one name; expected each of {_shown(', '.join(columns))} once")
     return head, columns, [(line, row) for line, row in rows[1:] if any(row)]
+
+
+def _fields(row: list[str]) -> list[str]:
+    """The fields of a row, without the empty ones that a spreadsheet leaves at its end."""
+    fields = [field.strip() for field in row]
+    while fields and not fields[-1]:
+        fields.pop()
+    return fields
 
 
 def _shown(text: str) -> str:
@@ -264,7 +287,8 @@ def _pairs_in(
     for line, row in rows:
         where = f"{path} line {line}"
         try:
-            if len(row) != len(columns):
+            row = row + [""] * (len(columns) - len(row))
+            if len(row) > len(columns):
                 raise InputError(f"{where}: expected {len(columns)} fields, got {len(row)}")
             pair, both = _pair_in(dict(zip(columns, row, strict=True)), root, where)
             if (earlier := names.setdefault(pair.name, line)) != line:
@@ -296,7 +320,21 @@ def _pair_in(fields: dict[str, str], root: Path, where: str) -> tuple[Pair, tupl
     for value in (hash_a, hash_b):
         if value and not re.fullmatch("[0-9a-f]{64}", value):
             raise InputError(f"{where}: expected a SHA-256 of 64 hexadecimal digits, got {_shown(value)}")
-    return Pair(name, a, b, split or None), (hash_a, hash_b)
+    return Pair(name, a, b, split or None, _levels_in(fields, where)), (hash_a, hash_b)
+
+
+def _levels_in(fields: dict[str, str], where: str) -> tuple[Rule, Rule] | None:
+    """The levels of a row's two files, None where it gives none."""
+    given = [fields.get(column, "") for column in LEVELS]
+    if not any(given):
+        return None
+    try:
+        rule_a, rule_b = (parse_rule(text or "auto") for text in given)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if RUN in (rule_a, rule_b):
+        raise InputError(f"{where}: levels of a row cannot be {RUN.kind!r}: that is one range over all rows (--levels)")
+    return rule_a, rule_b
 
 
 def _missing_files(path: Path, root: Path, pairs: Sequence[Pair]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import image_size
+from refusion_jax.imaging.files import MAX_PIXELS, image_size
+from refusion_jax.imaging.levels import Rule
 
 T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
@@ -30,6 +31,7 @@ class Pair:
     a: Path
     b: Path
     split: str | None = None  # "train", "validation" or "test" where the folders or the manifest say so
+    levels: tuple[Rule, Rule] | None = None  # of a and b, where the manifest says them
 
 
 @dataclass(frozen=True)
@@ -152,14 +154,14 @@ def split_validation(pairs: Sequence[Pair], every: int = 10) -> tuple[list[Pair]
     return [pair for pair in usable if pair.split != "validation"], marked if every else []
 
 
-def check_sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+def check_sizes(pairs: Sequence[Pair], max_pixels: int = MAX_PIXELS) -> list[tuple[int, int]]:
     """The size (H, W) of every pair, read from the files' headers.
 
     Raises InputError at the first pair whose images differ in size.
     """
     sizes = []
     for pair in pairs:
-        size_a, size_b = image_size(pair.a), image_size(pair.b)
+        size_a, size_b = image_size(pair.a, max_pixels), image_size(pair.b, max_pixels)
         if size_a != size_b:
             raise InputError(
                 f"pair '{pair.name}': expected two images of one size (height x width), got"

@@ -1,5 +1,6 @@
 """Pairs found in folders: the table of data sets is walked at every level, from the most to the least certain form."""
 
+import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,13 @@ from refusion_jax.data.folders import (
     bracket,
     file_pairs,
     has_pairs,
+    match_files,
     match_folders,
     same_stem,
     stem_of,
+    what_is_there,
 )
-from refusion_jax.data.pairs import Discovery, Group, Pair, Unpaired, in_natural_order
+from refusion_jax.data.pairs import FORMS, Discovery, Group, Pair, Unpaired, in_natural_order, natural_key
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import TASKS
 
@@ -108,12 +111,20 @@ def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
 
 
 def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pair]:
-    """The pairs of two arguments: two files are one pair, two folders all pairs of equal stems.
+    """The pairs of two arguments: two files are one pair, two folders or patterns (ir/*.png) all pairs of equal stems.
 
     `a` is source 1. Raises InputError for a file with a folder, for what is missing, and for a file without
     partner.
     """
-    a, b = _existing(a), _existing(b)
+    named = [expanded(text) for text in (a, b)]
+    if any(len(paths) > 1 for paths in named) or all(map(_is_pattern, (a, b))):
+        matched = match_files(*named)
+        if len(named[0]) == len(named[1]) == 1:
+            return [pair_from_files(named[0][0], named[1][0])]
+        pairs = in_natural_order([Pair("/".join(one.parts), one.a, one.b) for one in matched.found])
+        found = Discovery(Path(a), pairs, unpaired=tuple(matched.unpaired), errors=tuple(matched.errors))
+        return list(found.require().pairs)
+    a, b = _existing(named[0][0]), _existing(named[1][0])
     if a.is_dir() != b.is_dir():
         directory, file = (a, b) if a.is_dir() else (b, a)
         raise InputError(f"expected two files or two folders, got the folder {directory} and the file {file}")
@@ -122,6 +133,25 @@ def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pai
     matched = match_folders(Tree(), a, b)
     pairs = in_natural_order([Pair("/".join(one.parts), one.a, one.b) for one in matched.found])
     return list(Discovery(a, pairs, unpaired=tuple(matched.unpaired), errors=tuple(matched.errors)).require().pairs)
+
+
+def _is_pattern(text: str | os.PathLike) -> bool:
+    return glob.has_magic(os.fspath(text)) and not os.path.lexists(text)
+
+
+def expanded(text: str | os.PathLike) -> list[Path]:
+    """The files and folders that a pattern such as shots/*.tif names, in natural order: not every shell tells them.
+
+    What exists by that very name is itself, and so is what has no wildcard. Raises InputError where nothing fits.
+    """
+    if not _is_pattern(text):
+        return [Path(text)]
+    found = [Path(name) for name in glob.glob(os.fspath(text), recursive=True)]
+    if not found:
+        folder = Path(text).parent
+        there = what_is_there(os.listdir(folder)) if folder.is_dir() else ""
+        raise InputError(f"{text}: no file or folder is named so" + (f"; {folder} has {there}" if there else ""))
+    return sorted(found, key=lambda path: natural_key(str(path).casefold()))
 
 
 def _existing(path: str | os.PathLike) -> Path:
@@ -390,7 +420,7 @@ class _Search:
             for key, own in forms.items()
         )
         if not (pairs or self.errors or self.unpaired):
-            self.errors += _four_channels(self.tree)
+            self.errors += _four_channels(self.tree) or _other_files(self.root, self.tree)
         return Discovery(
             self.root,
             in_natural_order(list(pairs.values())),
@@ -426,6 +456,14 @@ def _common_folders(names: Sequence[tuple[str, ...]]) -> int:
     """How many leading parts all names share, the last part of each left out."""
     levels = list(zip(*(name[:-1] for name in names), strict=False))
     return next((count for count, parts in enumerate(levels) if len(set(parts)) > 1), len(levels))
+
+
+def _other_files(root: Path, tree: Tree) -> list[str]:
+    """One line on what lies in the folders searched where no picture does."""
+    if any(listing.images for listing in tree.listings.values()):
+        return []
+    there = what_is_there(name for listing in tree.listings.values() for name in listing.others)
+    return [f"{root}: no image pairs found, but {there}; looked for {FORMS}"] if there else []
 
 
 def _four_channels(tree: Tree) -> list[str]:

@@ -1,6 +1,7 @@
 """Scoring methods on pairs, each row written as it comes; and the validation scores of training."""
 
 import csv
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from refusion_jax.data.pairs import Pair, darker_first
+from refusion_jax.data.reading import PairReader
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation.methods import Method
-from refusion_jax.imaging.files import read_image, read_luma
+from refusion_jax.imaging.files import read_luma
+from refusion_jax.imaging.levels import WHOLE
 from refusion_jax.metrics import Metric, as_levels, protocol_metrics, score
 from refusion_jax.runtime.threads import in_order
 
@@ -89,6 +92,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     *,
     table: Path | None = None,
+    reader: PairReader | None = None,
     workers: int = 1,
     progress: Callable[[str, str], None] = lambda method, pair: None,
 ) -> Evaluation:
@@ -96,7 +100,8 @@ def evaluate(
 
     protocol, metrics: as `metrics.protocol_metrics`. For task meie the darker source is source a, as in fusing.
     table: a CSV file that gets one row per method and pair as soon as it is computed, so that whatever happens later
-    leaves the rows so far. workers: processes that score; checkpoints fuse in the calling process meanwhile.
+    leaves the rows so far. reader: with what levels the pairs are read. workers: processes that score; checkpoints
+    fuse in the calling process meanwhile.
     progress: called with the names of method and pair after each.
 
     Raises InputError at the first pair that cannot be scored, naming it: sources of two sizes, a fused image of
@@ -106,8 +111,9 @@ def evaluate(
         raise InputError(f"expected at least 1 worker, got {workers}")
     chosen = protocol_metrics(protocol, metrics)
     names = [metric.name for metric in chosen]
-    score_job = partial(_score_job, protocol=protocol, metrics=names, dark_first=data.task == "meie")
-    jobs = ((method.name, pair, _fused(method, pair)) for method in methods for pair in data.pairs)
+    reader = dataclasses.replace(reader or PairReader(), task=data.task).over(data.pairs)
+    score_job = partial(_score_job, protocol=protocol, metrics=names, reader=reader)
+    jobs = ((method.name, pair, _fused(method, pair, reader)) for method in methods for pair in data.pairs)
     # Fresh processes: a fork of one that runs JAX may hang.
     processes = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
     results = []
@@ -166,14 +172,18 @@ def validation_scores(
 
 
 def read_levels(path: Path) -> np.ndarray:
-    """Luma of an image file as uint8 (H, W), rounded to the nearest level."""
-    return np.clip(np.rint(read_luma(path)), 0, 255).astype(np.uint8)
+    """Luma of a fused image's file as uint8 (H, W), rounded to the nearest level; 16 bits are 0..65535."""
+    return _rounded(read_luma(path, WHOLE))
+
+
+def _rounded(luma: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(luma), 0, 255).astype(np.uint8)
 
 
 _Job = tuple[str, Pair, Path | np.ndarray | InputError]
 
 
-def _fused(method: Method, pair: Pair) -> Path | np.ndarray | InputError:
+def _fused(method: Method, pair: Pair, reader: PairReader) -> Path | np.ndarray | InputError:
     """The fused image's file, or what the checkpoint makes of the pair as 8-bit levels, or why it makes nothing.
 
     An error is scored in its turn, and raised there: the pairs before it still count.
@@ -181,17 +191,17 @@ def _fused(method: Method, pair: Pair) -> Path | np.ndarray | InputError:
     if method.fuse is None:
         return method.fused[pair.name]
     try:
-        return as_levels(method.fuse(read_image(pair.a), read_image(pair.b)), "network output")
+        return as_levels(method.fuse(*reader.images(pair)), "network output")
     except InputError as error:
         return InputError(f"{method.name}, pair '{pair.name}': {error}")
 
 
-def _score_job(job: _Job, protocol: str, metrics: Sequence[str], dark_first: bool) -> dict[str, float]:
+def _score_job(job: _Job, protocol: str, metrics: Sequence[str], reader: PairReader) -> dict[str, float]:
     """Scores one pair; a function of the module, so that other processes can run it."""
     name, pair, fused = job
     if isinstance(fused, InputError):
         raise fused
-    a, b = read_levels(pair.a), read_levels(pair.b)
+    a, b = map(_rounded, reader.lumas(pair))
     if a.shape != b.shape:
         raise InputError(
             f"pair '{pair.name}': expected two sources of one size, got {_size(a)} ({pair.a}) and "
@@ -204,7 +214,7 @@ def _score_job(job: _Job, protocol: str, metrics: Sequence[str], dark_first: boo
                 f"{name}, pair '{pair.name}': expected a fused image of the sources' size {_size(a)}, got "
                 f"{_size(fused)} ({file}); fuse at full size"
             )
-    if dark_first:
+    if reader.task == "meie":
         a, b = darker_first(a, b)
     try:
         return score(a, b, fused, protocol, metrics)

@@ -52,11 +52,11 @@ class PictureWriter:
         return self._clip(op("Add", op("Mul", op("Sub", fused, middle), gain), level), low, high)
 
     def _without_border(self, fused: str) -> str:
-        """Rows and columns that F's zero padding disturbs cut off, where any are left then."""
+        """Rows and columns that F's zero padding disturbs cut off, of a small picture a quarter."""
         op, integers = self.graph.op, self.graph.integers
         size = op("Slice", op("Shape", fused), integers(2), integers(4))
-        large = op("Greater", op("ReduceMin", size, keepdims=1), integers(2 * BORDER))
-        cut = op("Where", large, integers(BORDER), integers(0))
+        quarter = op("Div", op("ReduceMin", size, keepdims=1), integers(4))
+        cut = op("Min", quarter, integers(BORDER))
         return op("Slice", fused, op("Concat", cut, cut, axis=0), op("Sub", size, cut), integers(2, 3))
 
     def _extremes(self, x: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,18 +83,29 @@ class Model:
         first, second = darker_first(a, b) if self.task == "meie" else (a, b)
         return first, second, first is not a
 
-    def network_output(self, a: np.ndarray, b: np.ndarray, progress: Callable | None = None) -> np.ndarray:
-        """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`."""
-        first, second, _ = self._sources(a, b)
-        return self._run_f(first, second, progress)
+    def network_output(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        progress: Callable | None = None,
+        held: Sequence[Any] | None = None,
+        seen: list[Any] | None = None,
+    ) -> np.ndarray:
+        """F's raw output on a pair, (H,W) float32 in (0,1). Images and progress as for `fuse`.
 
-    def _run_f(self, first: np.ndarray, second: np.ndarray, progress: Callable | None) -> np.ndarray:
+        held: the sums of F's attention over other pictures, which take the place of this one's own, so that F does the
+        same at every pixel of a sequence. seen: gets this picture's own (`tiles.fuse_tiled`).
+        """
+        first, second, _ = self._sources(a, b)
+        return self._run_f(first, second, progress, held=held, seen=seen)
+
+    def _run_f(self, first: np.ndarray, second: np.ndarray, progress: Callable | None, **sums: Any) -> np.ndarray:
         """F's raw output on two lumas in the trained order, within the limit on memory."""
         limit = default_max_memory() if self.max_memory is None else self.max_memory
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
         taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
         room = max(limit - taken, 0)
-        return self._functions["fuse"](self.params.f, first, second, room=room, progress=progress)
+        return self._functions["fuse"](self.params.f, first, second, room=room, progress=progress, **sums)
 
     def fuse_luma(
         self,

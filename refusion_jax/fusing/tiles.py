@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -31,14 +31,14 @@ TILE_BYTES = 60 * 2**20  # working memory of a step, about
 
 
 def make_fuse(module) -> Callable:
-    """fuse(params, a, b, *, room=None, progress=None) -> F's output: `fuse_tiled`, or where the module has no
-    `layer_list` the whole image at once, in as much memory as that takes."""
+    """fuse(params, a, b, *, room=None, progress=None, held=None, seen=None) -> F's output: `fuse_tiled`, or where the
+    module has no `layer_list` the whole image at once, in as much memory as that takes; that has no sums to hold."""
     if hasattr(module, "layer_list"):
         return functools.partial(fuse_tiled, make_passes(module))
     network = jit(lambda params, *images: module.apply({"params": params}, *images))
 
-    def fuse(params, a, b, *, room=None, progress=None):
-        del room
+    def fuse(params, a, b, *, room=None, progress=None, held=None, seen=None):
+        del room, held, seen
         fused = np.asarray(network(params, a[None, :, :, None], b[None, :, :, None]), np.float32)[0, :, :, 0]
         if progress is not None:
             progress(1, 1)
@@ -136,9 +136,12 @@ def fuse_tiled(
     *,
     room: int | None = None,
     progress: Callable | None = None,
+    held: Sequence[Any] | None = None,
+    seen: list[Any] | None = None,
 ) -> np.ndarray:
     """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
 
+    held: sums, one for each pass but the last, that take the place of the image's own. seen: gets the image's own.
     room: bytes of memory for what lies between passes, None: as needed; the rest goes to a temporary file.
     progress(done, total) is called after each tile of each pass. Raises InputError where the disk has no room.
     """
@@ -157,6 +160,10 @@ def fuse_tiled(
                         progress(done, total)
                 # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
                 sums = jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts)
+                if seen is not None and turn < len(passes.steps) - 1:
+                    seen.append(sums)
+                if held is not None and turn < len(passes.steps) - 1:
+                    sums = held[turn]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import putchunk
+from PIL.PngImagePlugin import PngInfo, putchunk
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
+from refusion_jax.imaging.levels import AUTO, EIGHT_BITS, Levels, Rule, Values, common, find_levels, has_data, scaled
 from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, exif_block, fitted
 from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.imaging.reading import one_line, opened
@@ -30,6 +31,7 @@ WRITABLE_FORMATS = {
     ".webp": "WEBP",
 }
 MAX_PIXELS = int(400e6)
+_ALL_BITS = b"\x10"  # of a PNG's chunk sBIT: 16, so that a reader need not guess
 
 
 @dataclass(frozen=True)
@@ -37,44 +39,82 @@ class Picture:
     """A picture as its file has it.
 
     Attributes:
-      pixels: uint8 or uint16, (H,W) grey or (H,W,3) RGB, the EXIF orientation applied. Values are the file's: they
-        are not converted between colour profiles.
+      pixels: uint8 or uint16, (H,W) grey or (H,W,3) RGB, the EXIF orientation applied. Of more than 8 bits, black is 0
+        and white 65535 (`levels`). Values are not converted between colour profiles.
       metadata: EXIF and the profile of these pixels, for `write_image`.
       notes: one-line remarks on what the file has and the picture has not, such as "alpha dropped".
+      levels: which of the file's values are black and white.
+      no_data: (H,W), True where the file says that there is no data; None where it says nothing of the kind.
     """
 
     pixels: np.ndarray
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    levels: Levels = EIGHT_BITS
+    no_data: np.ndarray | None = None
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read an image file as uint8: (H,W) if it is grey, else (H,W,3) RGB.
+def read_picture(path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read an image file in full, with its metadata: 8 bits as uint8, all else as uint16 between its levels.
 
-    The EXIF orientation is applied. Alpha is dropped, a palette and CMYK become RGB, 16 bits are scaled to
-    8 (65535 -> 255, rounded). Of several frames or pages the first is read.
+    rule: which of the values of a file of more than 8 bits are black and white (`imaging.levels`). The EXIF orientation
+    is applied. Alpha is dropped, premultiplied alpha divided out first; a palette and CMYK become RGB. Of several
+    frames or pages the first is read.
 
-    Raises InputError if the file is missing, is no regular file, cannot be read, is no image or a damaged
-    one, holds negative, wider or floating-point values, or has more than `max_pixels` pixels.
+    Raises InputError if the file is missing, is no regular file, cannot be read, is no image or a damaged one, or has
+    more than `max_pixels` pixels.
     """
+    return read_pictures([path], [rule], max_pixels=max_pixels)[0]
+
+
+def read_pictures(
+    paths: Sequence[str | os.PathLike], rules: Sequence[Rule], together: bool = False, max_pixels: int = MAX_PIXELS
+) -> list[Picture]:
+    """Read several image files as `read_picture` does, by a rule each.
+
+    together: they have one black and one white, as the frames of one camera do, so that a dark frame stays dark.
+    """
+    found: list[tuple[Values, Levels]] = []
+    remarks: list[tuple[Metadata, tuple[str, ...]]] = []
+    for path, rule in zip(paths, rules, strict=True):
+        with opened(path, max_pixels) as source:
+            notes = source.remarks()
+            metadata, more = source.metadata()
+            remarks.append((metadata, (*notes, *more)))
+            values = source.values()
+            found.append((values, find_levels(values, rule)))
+    levels = [one for _, one in found]
+    pictures = []
+    for (metadata, notes), one in zip(remarks, common(levels) if together else levels, strict=True):
+        values, _ = found.pop(0)  # no two copies of all
+        pictures.append(Picture(scaled(values, one), metadata, notes, one, _without_data(values)))
+    return pictures
+
+
+def _without_data(values: Values) -> np.ndarray | None:
+    """Where a file that names a value for it has no data, (H,W)."""
+    if values.no_data is None:
+        return None
+    mask = has_data(values)
+    if mask is None:
+        return np.zeros(values.pixels.shape[:2], bool)
+    return np.logical_not(mask if mask.ndim == 2 else mask.any(-1))
+
+
+def levels_of_file(path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = MAX_PIXELS) -> Levels:
+    """The levels that `read_picture` takes; of 8 bits without decoding the file. Raises InputError as it does."""
     with opened(path, max_pixels) as source:
-        return to_depth(source.pixels(), 8)
+        return find_levels(source.values(), rule) if source.is_deep else EIGHT_BITS
 
 
-def read_luma(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read an image file as uint8: (H,W) if it is grey, else (H,W,3) RGB. Otherwise as `read_picture`."""
+    return to_depth(read_picture(path, rule, max_pixels).pixels, 8)
+
+
+def read_luma(path: str | os.PathLike, rule: Rule = AUTO) -> np.ndarray:
     """The luma (H,W) of an image file, float32 on 0..255, not rounded. Raises InputError as `read_image` does."""
-    return to_luma(read_image(path))
-
-
-def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read an image file in full: 16 bits stay 16 bits, in grey and in RGB, with its metadata.
-
-    Otherwise as `read_image`; premultiplied alpha is divided out before it is dropped. Raises InputError as it does.
-    """
-    with opened(path, max_pixels) as source:
-        notes = source.remarks()
-        metadata, more = source.metadata()
-        return Picture(source.pixels(), metadata, (*notes, *more))
+    return to_luma(read_image(path, rule))
 
 
 def image_size(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -143,6 +183,9 @@ def _encoded(array: np.ndarray, image_format: str, quality: int, metadata: Metad
         options["exif"] = exif_block(metadata, *array.shape[:2])
     if metadata.icc:
         options["icc_profile"] = metadata.icc
+    if image_format == "PNG" and array.dtype == np.uint16:
+        options["pnginfo"] = info = PngInfo()
+        info.add(b"sBIT", _ALL_BITS)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, image_format, **options)
     return (buffer.getbuffer(),)
@@ -156,6 +199,7 @@ def _deep_png(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview]
     end_of_header = 33  # the signature and the chunk IHDR
     head = io.BytesIO()
     head.write(data[:end_of_header])
+    putchunk(head, b"sBIT", 3 * _ALL_BITS)
     if metadata.icc:
         putchunk(head, b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,11 @@ from PIL.TiffTags import ASCII, LONG, SHORT
 
 EXIF_PREFIX = b"Exif\0\0"  # before the block in a JPEG or WebP
 ICC_PROFILE = 34675  # the tag of a TIFF
+# GeoTIFF: pixel scale, tie points, transformation, keys with numbers and texts; GDAL's metadata; RPC coefficients.
+GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 50844)
+GDAL_NODATA = 42113
+# What programs store in tags of their own, by what it is called.
+DROPPED_TAGS = {700: "XMP", 33723: "IPTC", 34377: "Photoshop's data"}
 
 _JPEG_LIMIT = 65533  # bytes of one JPEG segment
 _ENTRY_LIMIT = 2**20  # values of one entry: real ones have some kilobytes
@@ -45,10 +50,24 @@ class Metadata:
       exif: an EXIF block, "Exif\\0\\0" and a TIFF directory; its orientation is 1 (the pixels are turned already), it
         has no thumbnail, maker note or picture size. None if there is none.
       icc: an ICC profile of the pixels' colours, or None. Pixels are never converted from one profile to another.
+      geo: a GeoTIFF's tags (number, type, value): where on earth the pixels lie. They hold for pictures of that size
+        and frame alone.
+      no_data: whether 0 stands for pixels without meaning.
     """
 
     exif: bytes | None = None
     icc: bytes | None = None
+    geo: tuple[tuple[int, int, object], ...] = ()
+    no_data: bool = False
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it says something that holds for one size and frame alone."""
+        return bool(self.geo) or self.no_data
+
+    def without_place(self) -> "Metadata":
+        """The same for a picture of another size or frame."""
+        return replace(self, geo=(), no_data=False)
 
 
 def carried_over(exif_file: BinaryIO | None, icc: object) -> tuple[Metadata, tuple[str, ...]]:
@@ -92,6 +111,10 @@ def tiff_head(metadata: Metadata, height: int, width: int, pixel_tags: Mapping[i
     directories = _sized(metadata, height, width) if metadata.exif else {"main": Directory()}
     for tag, (kind, values) in pixel_tags.items():
         _put(directories["main"], tag, kind, values)
+    for tag, kind, value in metadata.geo:
+        _put(directories["main"], tag, kind, value)
+    if metadata.no_data:
+        _put(directories["main"], GDAL_NODATA, ASCII, "0")
     if metadata.icc:
         directories["main"][ICC_PROFILE] = metadata.icc
     return _block(directories, strip=True)
@@ -108,12 +131,15 @@ def icc_space(profile: bytes) -> str | None:
 def fitted(metadata: Metadata, path: str | os.PathLike, array: np.ndarray) -> tuple[Metadata, tuple[str, ...]]:
     """What of the metadata can be written with this array (H,W) or (H,W,3) to this path, and notes on the rest.
 
-    BMP holds neither EXIF nor a profile; a profile is embedded only with pixels of its colours (a WebP is always
-    RGB); a JPEG holds 64 KB of EXIF. `write_image` leaves out the same by itself.
+    TIFF alone holds a georeference; BMP holds neither EXIF nor a profile; a profile is embedded only with pixels of its
+    colours (a WebP is always RGB); a JPEG holds 64 KB of EXIF. `write_image` leaves out the same by itself.
     """
     extension = Path(path).suffix.lower()
     notes = []
     exif, icc = metadata.exif, metadata.icc
+    if metadata.has_place and extension not in (".tif", ".tiff"):
+        notes.append("georeference left out: only a TIFF file can hold it")
+        metadata = metadata.without_place()
     if extension == ".bmp" and (exif or icc):
         notes.append("EXIF and colour profile left out: a BMP file cannot hold them")
         exif = icc = None
@@ -125,7 +151,7 @@ def fitted(metadata: Metadata, path: str | os.PathLike, array: np.ndarray) -> tu
         space = icc_space(icc) or "no known"
         notes.append(f"colour profile left out: it is for {space} pixels, not for {written} ones")
         icc = None
-    return Metadata(exif, icc), tuple(notes)
+    return replace(metadata, exif=exif, icc=icc), tuple(notes)
 
 
 def _read(file: BinaryIO) -> dict[str, Directory]:

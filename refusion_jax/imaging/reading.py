@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.levels import Values
 from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, carried_over
 from refusion_jax.imaging.pixels import as_shown, bands, shown_shape, valid_orientation
 from refusion_jax.runtime.writing import reason
@@ -34,8 +35,13 @@ class Source(Protocol):
         """(H, W) of the picture as shown."""
         ...
 
-    def pixels(self) -> np.ndarray:
-        """The picture as shown, (H,W) or (H,W,3), uint8, or uint16 where the file has more than 8 bits."""
+    @property
+    def is_deep(self) -> bool:
+        """Whether the file has more than 8 bits."""
+        ...
+
+    def values(self) -> Values:
+        """The picture as shown in the file's own values, uint8 where it has 8 bits."""
         ...
 
     def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
@@ -80,16 +86,36 @@ class PillowSource:
     def shape(self) -> tuple[int, int]:
         return shown_shape(self.image.height, self.image.width, self.orientation)
 
-    def pixels(self) -> np.ndarray:
+    @property
+    def is_deep(self) -> bool:
+        return self.is_deep_png or self.image.mode in _GREY_16_MODES or self.image.mode == "F"
+
+    def values(self) -> Values:
         if self.is_deep_png:
-            return np.ascontiguousarray(as_shown(self._deep_png(), self.orientation))
+            return self._with_declared(np.ascontiguousarray(as_shown(self._deep_png(), self.orientation)))
         image = self.image
+        # Of a PGM Pillow gives 0..65535, whatever largest value the file names.
+        names_white = self._largest_value() not in (0, 65535)
         image.load()
         if image.mode == "F":
-            raise InputError(f"{self.path}: floating-point pixels have no known range; save it with 8 or 16 bits")
+            return Values(self._converted("F", np.float32))
         if image.mode in _GREY_16_MODES:
-            return self._converted(image.mode, np.uint16)
-        return self._converted("L" if image.mode in _GREY_MODES else "RGB", np.uint8)
+            pixels = self._converted(image.mode, np.uint16)
+            return Values(pixels, (0, 65535)) if names_white else self._with_declared(pixels)
+        return Values(self._converted("L" if image.mode in _GREY_MODES else "RGB", np.uint8))
+
+    def _largest_value(self) -> int:
+        """White of a PPM or PGM file that is not 255 or 65535, before it is loaded; 0 of others."""
+        tile = getattr(self.image, "tile", None)
+        if not tile or self.image.format != "PPM" or tile[0][0] not in ("ppm", "ppm_plain"):
+            return 0
+        return int(tile[0][3][1])
+
+    def _with_declared(self, pixels: np.ndarray) -> Values:
+        """Pixels of 16 bits of a PNG with the number of bits that its chunk sBIT tells, where they are not scaled."""
+        bits = _significant_bits(self.file) if self.image.format == "PNG" else None
+        white = 2**bits - 1 if bits else 0
+        return Values(pixels, (0, white) if 8 <= (bits or 0) <= 16 and pixels.max() <= white else None)
 
     def _converted(self, mode: str, dtype: type) -> np.ndarray:
         """The loaded image in this mode as an array as shown, converted band by band to save memory."""
@@ -111,7 +137,10 @@ class PillowSource:
         return pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
 
     def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
-        return carried_over(self._exif_file(), self.image.info.get("icc_profile"))
+        metadata, notes = carried_over(self._exif_file(), self.image.info.get("icc_profile"))
+        names = {"xmp": "XMP", "XML:com.adobe.xmp": "XMP", "photoshop": "IPTC"}
+        dropped = dict.fromkeys(name for key, name in names.items() if key in self.image.info)
+        return metadata, (*notes, f"{', '.join(dropped)} dropped") if dropped else notes
 
     def _exif_file(self) -> BinaryIO | None:
         if self.image.format == "TIFF":
@@ -132,7 +161,7 @@ class PillowSource:
             remarks.append(f"CMYK converted to RGB{depth}, without colour management")
         if image.mode in ("P", "PA"):
             remarks.append("palette converted to RGB")
-        if image.format == "PPM" and image.mode == "RGB" and tile and max(np.ravel(tile[0][3][1:])) > 255:
+        if image.mode == "RGB" and self._largest_value() > 255:
             remarks.append("16 bits read as 8: PPM in colour is read with 8 bits; PNG and TIFF keep 16")
         with suppress(Exception):  # a damaged second frame is not ours to read
             # An MPO's others are the camera's previews.
@@ -140,6 +169,21 @@ class PillowSource:
             if count > 1:
                 remarks.append(f"the first of {count} {'pages' if image.format == 'TIFF' else 'frames'} used")
         return remarks
+
+
+def _significant_bits(file: BinaryIO) -> int | None:
+    """The largest number of bits in a PNG's chunk sBIT, which stands before its pixels; None where there is none."""
+    at = 8
+    for _ in range(64):
+        file.seek(at)
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind == b"sBIT" and 1 <= length <= 4:
+            return max(file.read(length), default=None)
+        if len(head) < 8 or kind in (b"IDAT", b"IEND"):
+            return None
+        at += 12 + length
+    return None
 
 
 @contextmanager
@@ -163,7 +207,7 @@ def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
             if width * height > max_pixels:
                 raise InputError(
                     f"{path}: {width}x{height} is {width * height} pixels, over the limit of {max_pixels};"
-                    " scale the image down or raise max_pixels"
+                    " scale the image down, or raise the limit (--max-pixels)"
                 )
             yield source
     except InputError:

@@ -1,4 +1,4 @@
-"""TIFF: grey and RGB of any depth read by tifffile and imagecodecs, 8 and 16 bits written with EXIF.
+"""TIFF: grey and RGB, integers and floats, read by tifffile and imagecodecs, 8 and 16 bits written with EXIF.
 
 Palettes, CMYK, YCbCr and JPEG or fax inside a TIFF are left to Pillow.
 """
@@ -8,21 +8,32 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL.TiffTags import LONG, SHORT
+from PIL.TiffTags import ASCII, DOUBLE, LONG, SHORT
 from tifffile import TiffFile, TiffPage
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.metadata import ICC_PROFILE, Metadata, carried_over, tiff_head
+from refusion_jax.imaging.levels import Values
+from refusion_jax.imaging.metadata import (
+    DROPPED_TAGS,
+    GDAL_NODATA,
+    GEO_TAGS,
+    ICC_PROFILE,
+    Metadata,
+    carried_over,
+    tiff_head,
+)
 from refusion_jax.imaging.pixels import as_shown, bands, shown_shape, valid_orientation
 
 _COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 32803: "camera raw"}
 _CHANNELS = {0: 1, 1: 1, 2: 3}  # by photometric interpretation: what is read here
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "untyped", 5: "complex", 6: "complex"}
-_UNSIGNED, _SIGNED, _UNTYPED = 1, 2, 4
+_UNSIGNED, _SIGNED, _FLOAT, _UNTYPED = 1, 2, 3, 4
+_BITS = {_UNSIGNED: (32,), _SIGNED: (16, 32), _FLOAT: (16, 32, 64)}  # of more than 16 unsigned bits, what is read here
 _CMYK = 5
 _PREMULTIPLIED, _ALPHA = 1, 2
 # None, LZW, deflate twice, PackBits, LZMA, Zstandard. The decoders of others allocate what the data ask for.
@@ -56,39 +67,53 @@ class TiffSource:
         is_left_to_pillow = self.bits <= 8 or self.bits == 16 and page.photometric == _CMYK
         if not self.is_read_here and not (page.sampleformat in (_UNSIGNED, _UNTYPED) and is_left_to_pillow):
             raise InputError(
-                f"{path}: expected a TIFF of 8 or 16 unsigned bits per channel, grey or RGB, got {self._description()};"
+                f"{path}: expected a TIFF of 8 or 16 bits or of floats, grey or RGB, got {self._description()};"
                 " save it with 8 or 16 bits"
             )
 
     @property
     def is_read_here(self) -> bool:
-        """Whether `pixels` reads it: grey or RGB of unsigned integers, or grey of others whose values may fit."""
+        """Whether `values` reads it: grey or RGB of integers or floats."""
         page, colors = self.page, _CHANNELS.get(self.page.photometric)
         if colors is None or isinstance(page.bitspersample, tuple):
             return False
         if self.bits <= 8 and page.compression not in _COMPRESSIONS:
             return False
-        if self.bits <= 16 and page.sampleformat == _UNSIGNED:
-            return 0 <= page.samplesperpixel - colors == len(page.extrasamples) <= (8 if colors == 3 else 1)
-        return page.samplesperpixel == 1 and page.sampleformat in (_UNSIGNED, _SIGNED) and self.bits in (16, 32)
+        if not (self.bits <= 16 and page.sampleformat == _UNSIGNED or self.bits in _BITS.get(page.sampleformat, ())):
+            return False
+        return 0 <= page.samplesperpixel - colors == len(page.extrasamples) <= (8 if colors == 3 else 1)
+
+    @property
+    def is_deep(self) -> bool:
+        return self.bits > 8 if self.is_read_here else self.bits == 16 and self.page.photometric != _CMYK
 
     @property
     def shape(self) -> tuple[int, int]:
         return shown_shape(self.page.imagelength, self.page.imagewidth, self.orientation)
 
     @_quietly()
-    def pixels(self) -> np.ndarray:
-        return np.ascontiguousarray(as_shown(self._stored(), self.orientation))
+    def values(self) -> Values:
+        pixels = np.ascontiguousarray(as_shown(self._stored(), self.orientation))
+        return Values(pixels, self._declared(pixels) if self.is_deep else None, self._no_data())
 
     @_quietly()
     def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
-        return carried_over(self.file, self.page.tags.valueof(ICC_PROFILE))
+        metadata, notes = carried_over(self.file, self.page.tags.valueof(ICC_PROFILE))
+        dropped = [name for tag, name in DROPPED_TAGS.items() if tag in self.page.tags]
+        notes += (f"{', '.join(dropped)} dropped",) if dropped else ()
+        return replace(metadata, geo=tuple(self._geo()), no_data=self._no_data() is not None), notes
+
+    def _geo(self) -> Iterator[tuple[int, int, object]]:
+        for number in GEO_TAGS if self.orientation == 1 else ():  # they hold for the pixels as stored
+            with suppress(Exception):  # a damaged tag raises anything
+                tag = self.page.tags[number]
+                value = tag.value
+                if int(tag.dtype) in (ASCII, SHORT, DOUBLE) and tag.count <= 2**20:
+                    yield number, int(tag.dtype), value
 
     @_quietly()
     def remarks(self) -> list[str]:
         remarks, extra = [], set(self.page.extrasamples)
-        if self._may_not_fit:
-            remarks.append("signed or 32-bit grey read as 16 bits: its values fit")
         if extra:
             is_alpha = extra & {_PREMULTIPLIED, _ALPHA}
             remarks.append("alpha dropped" if is_alpha else "channels beside the colours dropped")
@@ -97,10 +122,23 @@ class TiffSource:
                 remarks.append("the first of several pages used")
         return remarks
 
-    @property
-    def _may_not_fit(self) -> bool:
-        """Whether there may be values that 16 bits cannot hold."""
-        return self.page.sampleformat != _UNSIGNED or self.bits > 16
+    def _declared(self, pixels: np.ndarray) -> tuple[float, float] | None:
+        """Black and white as the number of bits or the tags tell them."""
+        if self.page.sampleformat == _UNSIGNED and self.bits < 16:
+            return 0, 2**self.bits - 1
+        for low, high in ((340, 341), (280, 281)):  # smallest and largest sample value, of any type and of integers
+            with suppress(Exception):  # damaged tags raise anything
+                ends = [float(np.ravel(self.page.tags.valueof(tag, default=0))[0]) for tag in (low, high)]
+                if math.isfinite(ends[0]) and ends[0] < ends[1] < math.inf:
+                    return ends[0], ends[1]
+        return None
+
+    def _no_data(self) -> float | None:
+        """The value without meaning, as GDAL writes it."""
+        with suppress(Exception):  # a damaged tag raises anything
+            value = float(self.page.tags.valueof(GDAL_NODATA))
+            return value if math.isfinite(value) else None
+        return None
 
     def _description(self) -> str:
         """The kind of pixels, in words."""
@@ -112,27 +150,31 @@ class TiffSource:
         return f"{bits} {sample} bits per channel, {color}{f' and {more} more' if more else ''}"
 
     def _stored(self) -> np.ndarray:
-        """The pixels as stored, (H,W) or (H,W,3), uint8 or, of more than 8 bits, uint16.
+        """The pixels as stored, (H,W) or (H,W,3): uint8 that fill the range or, of more bits, the file's own values.
 
-        Channels beside the colours are dropped, premultiplied alpha is divided out, grey stored with white as zero is
-        inverted, and other numbers of bits than 8 and 16 fill the range.
+        Channels beside the colours are dropped, premultiplied alpha is divided out, and grey stored with white as zero
+        is inverted.
         """
         page, channels = self.page, _CHANNELS[self.page.photometric]
         samples = self._samples()
         pixels = samples[..., 0] if channels == 1 else samples[..., :channels]
-        low, high = (int(pixels.min()), int(pixels.max())) if self._may_not_fit else (0, 0)
-        if low < 0 or high > 65535:
-            raise InputError(
-                f"{self.path}: expected grey values of 16 bits, got {low}..{high}; save the image with 8 or 16 bits"
-            )
-        pixels = np.array(pixels, np.uint8 if self.bits <= 8 else np.uint16)
-        peak, white = np.iinfo(pixels.dtype).max, 2**self.bits - 1
-        if _PREMULTIPLIED in page.extrasamples:
+        kind = page.sampleformat
+        if kind == _UNSIGNED and self.bits <= 16:
+            pixels = np.array(pixels, np.uint8 if self.bits <= 8 else np.uint16)
+        elif kind == _FLOAT and self.bits == 16:
+            pixels = pixels.astype(np.float32)
+        else:
+            pixels = np.array(pixels, pixels.dtype.newbyteorder("="))
+        white = 2**self.bits - 1
+        if _PREMULTIPLIED in page.extrasamples and kind == _UNSIGNED:
             _divide(pixels, samples[..., channels + page.extrasamples.index(_PREMULTIPLIED)], white)
-        if white < peak:
-            for rows in bands(*pixels.shape[:2]):
-                pixels[rows] = (pixels[rows].astype(np.uint32) * peak + white // 2) // white
-        return np.subtract(pixels.dtype.type(peak), pixels, out=pixels) if page.photometric == 0 else pixels
+        if self.bits < 8:
+            pixels = ((pixels.astype(np.uint16) * 255 + white // 2) // white).astype(np.uint8)
+        if page.photometric == 0 and kind == _UNSIGNED:
+            np.subtract(pixels.dtype.type(max(white, 255)), pixels, out=pixels)
+        elif page.photometric == 0:
+            np.negative(pixels, out=pixels)
+        return pixels
 
     def _samples(self) -> np.ndarray:
         """All channels, (H,W,C), after checks that nothing is missing and nothing asks for too much memory."""
@@ -183,6 +225,8 @@ def encode(array: np.ndarray, metadata: Metadata) -> tuple[bytes, memoryview]:
         279: (LONG, array.nbytes),
         284: (SHORT, 1),  # channels side by side
     }
+    if array.itemsize == 2:  # so that another reader, this one among them, need not guess
+        tags |= {280: (SHORT, (0,) * channels), 281: (SHORT, (65535,) * channels)}
     head = tiff_head(metadata, height, width, tags)
     order = "<" if head.startswith(b"II") else ">"
     return head, np.ascontiguousarray(array, array.dtype.newbyteorder(order)).reshape(-1).view(np.uint8).data

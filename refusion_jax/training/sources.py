@@ -6,9 +6,11 @@ from pathlib import Path
 
 from refusion_jax.data.batches import LumaPairs, luma_pairs_from_files
 from refusion_jax.data.pairs import check_sizes, hold_out, split_validation
+from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
+from refusion_jax.imaging.levels import parse_rules
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,14 @@ def from_folder(
     validation_every: int = 10,
     exclude: tuple[str, ...] = (),
     cache_mib: int = 4096,
+    levels: str = "auto",
 ) -> TrainingData:
     """Pairs of a folder or a manifest: every n-th by plainly sorted name is validation, the rest training.
 
     Where folders (train, val, test) or the manifest's `split` column tell, they decide instead: `test` is never trained
     on nor looked at, and if any pair is marked for validation, those are the validation (none with validation_every=0).
+    levels: which values of files of more than 8 bits are black and white (`imaging.levels.parse_rules`); "auto" leaves
+    it to the manifest or to each file.
 
     Raises InputError when there are no pairs, two sizes in a pair, an image below the crop, an unknown excluded name,
     or fewer than two training pairs (the meta-train and meta-test pools need one each).
@@ -70,12 +75,13 @@ def from_folder(
     if tests:
         text += f" ({tests} of its test part left out)"
     room = cache_mib * 2**20
+    reader = PairReader(task, None if levels == "auto" else parse_rules(levels)).over(pairs)
     return TrainingData(
-        luma_pairs_from_files(train, task, room),
-        luma_pairs_from_files(validation, task, room),
+        luma_pairs_from_files(train, reader, room),
+        luma_pairs_from_files(validation, reader, room),
         text,
         fingerprint([p.name for p in train], [p.name for p in validation]),
-        found.remarks,
+        (*found.remarks, *reader.remarks(train)),
     )
 
 

@@ -251,7 +251,7 @@ def test_bad_files(listed, tmp_path):
     for content, words in (
         (b"", "got nothing"),
         (b"name,a,b\n", "lists no pairs"),
-        (b"name;a;b\n", "got name;a;b"),
+        (b"name:a:b\n", "got name:a:b"),
         (b"name,a,b\ncaf\xe9,x,y\n", "UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", "UTF-8"),
     ):

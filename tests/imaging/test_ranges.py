@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.ranges import RANGES, to_range
+from refusion_jax.imaging.ranges import RANGES, Spans, span_of, to_range
 
 
 def flat(level, shape=(9, 11)):
@@ -38,6 +38,29 @@ def test_the_border_does_not_decide_the_scale():
     inside = slice(2, -2), slice(2, -2)
     whole, result = (to_range(x, [ramp(0, 1), ramp(0, 1)]) for x in (fused, framed))
     assert np.array_equal(result[inside], whole[inside]) and {result.min(), result.max()} == {0, 1}
+
+
+def test_noise_stays_noise():
+    # What F's border does to such an output is ten times its noise, and fades over eight pixels.
+    noise = np.random.default_rng(0).integers(0, 2, (64, 80)).astype(np.float32)
+    y, x = np.mgrid[:64, :80]
+    inward = np.minimum.reduce([y, 63 - y, x, 79 - x])
+    fused = 0.5 + 1e-3 * noise + np.where(inward < 8, 0.02 * (8 - inward) / 8, 0).astype(np.float32)
+    sources = [(128 + noise) / 255, (128 + noise[::-1]) / 255]
+    inside = np.rint(255 * to_range(fused, sources))[8:-8, 8:-8]
+    assert np.array_equal(inside, 128 + noise[8:-8, 8:-8])
+
+
+def test_one_step_for_a_run():
+    dark, bright = ramp(0.2, 0.3), ramp(0.25, 0.6)
+    spans = Spans()
+    spans.add(dark, [span_of(ramp(0, 0.2)), span_of(ramp(0.1, 0.4))])
+    spans.add(bright, [span_of(ramp(0, 0.9)), span_of(ramp(0.1, 0.4))])
+    step = spans.step()
+    # Equal outputs give equal levels in both pictures, and the two together what they would give as one.
+    as_one = to_range(np.concatenate([dark[2:-2, 2:-2], bright[2:-2, 2:-2]]), [(0.0, 0.9), (0.1, 0.4)])
+    assert np.ptp(step(dark)) < np.ptp(as_one) and 0 <= step(dark).min() < step(bright).max() <= 0.9
+    np.testing.assert_allclose(step(flat(0.28)), step(flat(0.28, (3, 3)))[0, 0])
 
 
 @pytest.mark.parametrize("level", [0, 0.3, 1])

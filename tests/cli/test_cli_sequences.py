@@ -1,0 +1,59 @@
+"""--range run: the frames of a sequence with one range and one attention, so that what is still stays as it is."""
+
+import numpy as np
+import pytest
+from fuse_command import fuse, refused
+from picture_files import tiff
+from scipy.ndimage import binary_dilation
+from scripts import picture
+
+from refusion_jax.imaging.files import read_image, write_image
+
+SIZE = 64, 80
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    """(folder, where a warm person passes): eight frames of infrared and visible, still but for the person."""
+    folder = tmp_path_factory.mktemp("sequence")
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    ground, wall = picture(1, SIZE, mean=60) // 3 + 20, picture(2, SIZE, color=True)
+    passed = np.zeros(SIZE, bool)
+    (folder / "counts").mkdir()
+    for number in range(8):
+        infrared, visible = ground.copy(), wall.copy()
+        if number >= 3:
+            person = (abs(x - 8 - 9 * (number - 3)) < 3) & (abs(y - 40) < 9)
+            infrared[person], visible[person] = 250, 60
+            passed |= person
+        write_image(folder / "ir" / f"{number}.png", infrared)
+        write_image(folder / "vi" / f"{number}.png", visible)
+        (folder / "counts" / f"{number}.tif").write_bytes(tiff(7000 + 2 * infrared.astype(np.uint16)))
+    return folder, binary_dilation(passed, iterations=10)
+
+
+def background(folder, passed):
+    """(frames, pixels): levels where nobody ever was."""
+    stack = np.stack([read_image(folder / f"{number}.png").astype(int) for number in range(8)])
+    return stack[:, ~passed]
+
+
+def test_a_person_enters_and_the_background_stays(sequence, tmp_path):
+    folder, passed = sequence
+    pairs = ["--task", "ivif", "--pair", folder / "ir", folder / "vi", "--gray", "--no-check"]
+    for rule in ("run", "sources"):
+        fuse(*pairs, "--range", rule, "--out", tmp_path / rule)
+    still = background(tmp_path / "run", passed)
+    assert np.abs(still - still[0]).max() <= 1 and np.ptp(still[0]) > 50
+    moved = background(tmp_path / "sources", passed)
+    assert np.abs(moved.mean(1) - moved.mean(1)[0]).max() > 2  # what the rule is for
+
+
+def test_the_levels_of_the_sources_are_held_as_well(sequence, weights, tmp_path, capsys):
+    folder, passed = sequence
+    run = ["--ckpt", weights, "--pair", folder / "counts", folder / "vi", "--gray", "--no-check", "--depth", 8]
+    fuse(*run, "--range", "run", "--out", tmp_path / "out")
+    assert capsys.readouterr().err == ""
+    still = background(tmp_path / "out", passed)
+    assert np.abs(still - still[0]).max() <= 1
+    assert "--skip-existing" in refused(capsys, *run, "--range", "run", "--skip-existing", "--out", tmp_path / "out")
