@@ -65,18 +65,56 @@ def parser(name: str) -> argparse.ArgumentParser:
 
 def run_table(name: str, arguments) -> int:
     """Trains and scores what is not done yet, and writes the table; returns 0, or 128 + the signal that stopped it."""
-    from refusion_jax.experiments import duration, folder, results, runs
+    from refusion_jax.experiments import duration, results, runs
 
-    experiment, budget = EXPERIMENTS[name], find_budget(arguments.budget)
-    rows = chosen_rows(experiment, arguments.rows)
+    setup, planned = open_table(name, arguments)
+    found = {run: result for run in planned if (result := runs.read_result(setup, run)) is not None}
+    todo = [run for run in planned if run not in found]
+    print_plan(setup, arguments, planned, todo, duration.pace(setup.budget, found.items()))
+    if arguments.plan:
+        for run in todo:
+            print(printable(" ".join(runs.train_command(setup, run))))
+        return 0
+    failed = []
+
+    def report(run, result) -> None:
+        todo.remove(run)
+        if isinstance(result, str):
+            failed.append(run)
+            said = f"failed: {result}"
+        else:
+            found[run] = result
+            said = "diverged" if "diverged" in result else f"done in {clock(result['seconds'])}"
+        pace = duration.pace(setup.budget, found.items())
+        left = clock(duration.seconds_left(setup.budget, todo, arguments.jobs, pace))
+        count = f"[{len(planned) - len(todo)}/{len(planned)}]"
+        print(printable(f"{count} {run.name}: {said}; about {left} left"), flush=True)
+
+    stopped = runs.Runner(setup, arguments.jobs).run(list(todo), report)
+    text, paths = results.write_tables(EXPERIMENTS[name], setup, planned, found)
+    print("\n".join(map(printable, text.splitlines())))
+    print(printable("wrote " + ", ".join(map(str, paths))))
+    if stopped:
+        print(printable(f"stopped by {signal.Signals(stopped).name}; the same command goes on"))
+        return 128 + stopped
+    if failed:
+        raise InputError(f"{len(failed)} of {len(planned)} trainings failed; the same command tries them again")
+    return 0
+
+
+def open_table(name: str, arguments):
+    """(what the trainings of a table share, all of them) of the options; InputError on any that cannot be."""
+    from refusion_jax.experiments import folder, runs
+
+    budget = find_budget(arguments.budget)
+    rows = chosen_rows(EXPERIMENTS[name], arguments.rows)
     seeds = budget.seeds if arguments.seeds is None else arguments.seeds
     for option, value in (("--seeds", seeds), ("--jobs", arguments.jobs)):
         if value < 1:
             raise InputError(f"{option} must be at least 1, got {value}")
     check_settings(arguments, budget, rows)
-    out = Path(arguments.out or f"runs/{name}")
     setup = folder.open_folder(
-        out,
+        Path(arguments.out or f"runs/{name}"),
         name,
         Path(arguments.data),
         task_name(arguments.task),
@@ -85,40 +123,7 @@ def run_table(name: str, arguments) -> int:
         arguments.assignments,
         begin=not arguments.plan,
     )
-    planned = [runs.Run(row, seed) for seed in range(seeds) for row in rows]
-    found = {run: result for run in planned if (result := runs.read_result(setup, run)) is not None}
-    todo = [run for run in planned if run not in found]
-    print_plan(setup, arguments, planned, todo, duration.pace(budget, found.items()))
-    if arguments.plan:
-        for run in todo:
-            print(printable(" ".join(runs.train_command(setup, run))))
-        return 0
-    failed = {}
-
-    def report(run, result) -> None:
-        todo.remove(run)
-        if isinstance(result, str):
-            failed[run] = result
-            said = f"failed: {result}"
-        else:
-            found[run] = result
-            said = "diverged" if "diverged" in result else f"done in {clock(result['seconds'])}"
-        pace = duration.pace(budget, found.items())
-        left = clock(duration.seconds_left(budget, todo, arguments.jobs, pace))
-        print(
-            printable(f"[{len(planned) - len(todo)}/{len(planned)}] {run.name}: {said}; about {left} left"), flush=True
-        )
-
-    stopped = runs.Runner(setup, arguments.jobs).run(list(todo), report)
-    text, paths = results.write_tables(experiment, setup, planned, found)
-    print(printable_lines(text))
-    print(printable("wrote " + ", ".join(map(str, paths))))
-    if stopped:
-        print(printable(f"stopped by {signal.Signals(stopped).name}; the same command goes on"))
-        return 128 + stopped
-    if failed:
-        raise InputError(f"{len(failed)} of {len(planned)} trainings failed; the same command tries them again")
-    return 0
+    return setup, [runs.Run(row, seed) for seed in range(seeds) for row in rows]
 
 
 def check_settings(arguments, budget, rows) -> None:
@@ -159,11 +164,6 @@ def clock(seconds: float | None) -> str:
         return "several calls"
     minutes = round(seconds / 60)
     return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{max(minutes, 1)} min"
-
-
-def printable_lines(text: str) -> str:
-    """`printable` for each line."""
-    return "\n".join(map(printable, text.splitlines()))
 
 
 def run_table7(arguments) -> int:

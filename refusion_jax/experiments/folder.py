@@ -98,13 +98,14 @@ def _require_same(out: Path, about: dict[str, Any]) -> None:
 
 
 def current_commit() -> str:
-    """The commit of the checkout that runs, marked where files were changed since; else the package's version."""
-    folder = Path(__file__).parent
+    """The commit of the checkout that runs, marked where the package was changed since; else the package's version."""
+    package = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=True).stdout
 
     try:
+        git("ls-files", "--error-unmatch", __file__)  # an installed package may lie in a checkout of something else
         return git("rev-parse", "HEAD").strip() + (" with changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return f"version {__version__}"

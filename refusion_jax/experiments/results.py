@@ -28,15 +28,10 @@ class Cell:
         return f"{self.mean:.3f}" + ("" if self.spread is None else f" ± {self.spread:.3f}")
 
 
-def cell(values: Sequence[float]) -> Cell | None:
-    """None without a value."""
-    return Cell(mean(values), stdev(values) if len(values) > 1 else None) if values else None
-
-
-def cells(row: Row, results: Mapping[Run, dict[str, Any]], metric: str) -> Cell | None:
-    """A metric of a row over those of its seeds that ended with a score."""
+def cell(row: Row, results: Mapping[Run, dict[str, Any]], metric: str) -> Cell | None:
+    """A metric of a row over those of its seeds that ended with a score; None where none did."""
     found = [r["metrics"][metric] for run, r in results.items() if run.row == row and "metrics" in r]
-    return cell(found)
+    return Cell(mean(found), stdev(found) if len(found) > 1 else None) if found else None
 
 
 def state(row: Row, runs: Sequence[Run], results: Mapping[Run, dict[str, Any]]) -> str:
@@ -52,7 +47,7 @@ def result_grid(
     rows: Sequence[Row], paper: PaperTable, runs: Sequence[Run], results: Mapping[Run, dict[str, Any]]
 ) -> tables.Grid:
     """A line a row: mean ± spread of each metric, the paper's value in brackets; the best mean of a column marked."""
-    found = {metric: {row: cells(row, results, metric) for row in rows} for metric in paper.metrics}
+    found = {metric: {row: cell(row, results, metric) for row in rows} for metric in paper.metrics}
     best = {metric: max((c.mean for c in column.values() if c), default=None) for metric, column in found.items()}
     lines = []
     for row in rows:
@@ -83,8 +78,8 @@ def ordering_grid(rows: Sequence[Row], paper: PaperTable, results: Mapping[Run, 
         if full is not None and row is not full:
             texts = [
                 ordering(
-                    cells(full, results, metric),
-                    cells(row, results, metric),
+                    cell(full, results, metric),
+                    cell(row, results, metric),
                     paper.refusion[metric],
                     paper.rows[row.label][metric],
                 )
