@@ -10,11 +10,12 @@ let last = null; // what `finish` needs of the last result
 
 async function start(about) {
   site = about;
-  // A graphics card where the browser offers one, else the processor.
+  // A graphics card where the browser offers a real one, else the processor.
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  provider = adapter ? "webgpu" : "wasm";
+  provider = adapter && !adapter.info?.isFallbackAdapter ? "webgpu" : "wasm";
   ort = await import(`./ort/ort.${provider}.bundle.min.mjs`);
   const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
+  ort.env.logLevel = "error";
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmPaths = new URL("ort/", self.location.href).href;
   files = {};
