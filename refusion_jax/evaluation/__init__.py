@@ -9,7 +9,15 @@
 
 from refusion_jax.evaluation.baselines import baseline_methods
 from refusion_jax.evaluation.methods import Method, checkpoint_method, find_fused, folder_method
-from refusion_jax.evaluation.scoring import Data, Evaluation, Result, describe_data, evaluate, validation_scores
+from refusion_jax.evaluation.scoring import (
+    Data,
+    Evaluation,
+    Result,
+    describe_data,
+    evaluate,
+    mean_ranks,
+    validation_scores,
+)
 
 __all__ = [
     "Data",
@@ -22,5 +30,6 @@ __all__ = [
     "evaluate",
     "find_fused",
     "folder_method",
+    "mean_ranks",
     "validation_scores",
 ]

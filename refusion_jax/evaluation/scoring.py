@@ -62,16 +62,21 @@ class Evaluation:
     """In the order the methods were given."""
 
     def mean_ranks(self) -> list[float]:
-        """Of each method, its mean over the metrics of its rank by the mean score: 1 is the best of all in each.
+        """Of each method by its mean scores, as `mean_ranks` does."""
+        means = [[result.mean(metric.name) for metric in self.metrics] for result in self.results]
+        return mean_ranks(np.array(means), [metric.higher_is_better for metric in self.metrics]).tolist()
 
-        Scores that are equal to four decimals share the mean of their ranks. A rank depends on who takes part.
-        """
-        ranks = []
-        for metric in self.metrics:
-            scores = np.round([result.mean(metric.name) for result in self.results], 4)
-            order = -scores if metric.higher_is_better else scores
-            ranks.append([np.sum(order < own) + (np.sum(order == own) + 1) / 2 for own in order])
-        return [float(rank) for rank in np.mean(ranks, axis=0)]
+
+def mean_ranks(scores: np.ndarray, higher_is_better: Sequence[bool]) -> np.ndarray:
+    """Mean over the metrics of each method's rank, unweighted: 1 is first in every metric.
+
+    scores: (..., methods, metrics); returns (..., methods). Scores that are equal to four decimals share the mean of
+    their ranks. A rank depends on who takes part.
+    """
+    order = np.round(np.where(higher_is_better, -scores, scores), 4)
+    own, others = order[..., :, None, :], order[..., None, :, :]
+    ranks = np.sum(others < own, axis=-2) + (np.sum(others == own, axis=-2) + 1) / 2
+    return ranks.mean(axis=-1)
 
 
 def describe_data(folder: Path, task: str | None, pairs: Sequence[Pair]) -> Data:
