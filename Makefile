@@ -35,7 +35,11 @@ lint: $(BIN)/.installed
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-docs: $(BIN)/.installed
+# The notebook as a page, with what it shows: run anew when it has changed. It trains for two minutes.
+docs/tour.md: examples/tour.ipynb | $(BIN)/.installed
+	PYTHONPATH=$(CURDIR) $(BIN)/jupyter-nbconvert --log-level ERROR --execute --to markdown --output-dir docs $<
+
+docs: $(BIN)/.installed docs/tour.md
 	$(BIN)/zensical build --clean --strict
 	@echo "the site: site/index.html"
 
@@ -47,4 +51,4 @@ serve: site
 	$(BIN)/python web/serve.py site
 
 clean:
-	rm -rf $(VENV) demo site .cache web/node_modules
+	rm -rf $(VENV) demo site .cache web/node_modules docs/tour.md docs/tour_files
