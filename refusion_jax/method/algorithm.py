@@ -54,6 +54,8 @@ class Schedule:
 
     def rate(self, first: float, steps: int, before: int = 0) -> optax.Schedule:
         """A learning rate by the number of updates made: `before` of them at the first rate, then `steps` an epoch."""
+        if self.lr_decay == 1 and not self.lr_cosine:
+            return optax.constant_schedule(first)  # trainings of all lengths then share their compiled steps
         stairs = optax.exponential_decay(1.0, self.lr_decay_epochs * steps, self.lr_decay, staircase=True)
         cosine = optax.cosine_decay_schedule(1.0, max(self.epochs * steps, 1) if self.lr_cosine else 1)
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from refusion_jax.method.algorithm import Schedule, algorithm_1
@@ -77,3 +78,10 @@ def test_rates_stay_during_the_warm_up_and_may_end_at_zero():
     assert [float(rate(k)) for k in (0, 3, 7, 8)] == [1, 1, 1, 0.5]
     rate = Schedule(epochs=4, lr_cosine=True).rate(1.0, 5, before=3)
     assert [float(rate(k)) for k in (0, 3, 13, 23)] == pytest.approx([1, 1, 0.5, 0], abs=1e-7)
+
+
+def test_a_rate_that_stays_is_the_same_for_trainings_of_all_lengths():
+    """The number itself, so that the compiled steps of one training serve another of other lengths."""
+    rates = [Schedule(epochs=n, meta_steps=n, fusion_steps=n, warmup_steps=n).rate(1e-3, n, n) for n in (2, 7)]
+    assert [rate(np.int32(5)) for rate in rates] == [1e-3, 1e-3]
+    assert [type(rate(np.int32(5))) for rate in rates] == [float, float]
