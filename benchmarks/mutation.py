@@ -81,6 +81,12 @@ def faults(path: Path) -> list[tuple[int, str, str, str]]:
     return found
 
 
+def nearest(name: Path) -> list[str]:
+    """The test file of a module, where there is one: what is run first, since most faults show there."""
+    path = Path("tests", *name.parts[1:-1], f"test_{name.name}")
+    return [str(path)] if (ROOT / path).exists() else []
+
+
 def noticed(copy: Path, tests: list[str], limit: float) -> bool:
     """Whether the tests fail, or do not come to an end."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
@@ -114,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         for number, (name, line, before, after, text) in enumerate(drawn[: options.count], 1):
             started, sound = time.monotonic(), (copy / name).read_bytes()
             (copy / name).write_text(text, encoding="utf-8")
-            caught = noticed(copy, options.tests, options.limit)
+            caught = noticed(copy, nearest(name) + options.tests, options.limit)
             (copy / name).write_bytes(sound)
             row = f"{name}:{line}: {before}  ->  {after}"
             survived += [] if caught else [row]

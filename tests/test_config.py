@@ -37,6 +37,10 @@ def test_the_papers_recipe(task):
     assert (found.model.width, found.model.heads, found.model.blocks, found.model.expansion) == (16, 8, 2, 2)
     assert not found.meta.first_order and found.meta.inner_steps == 1 and found.meta.optimizer == "adam"
     assert found.meta.adam_eps <= 1e-15 and found.meta.inner_optimizer == "sgd"
+    # What the paper does not have is off.
+    assert (found.train.warmup_steps, found.train.lr_cosine, found.loss.w_floor, found.model.symmetric) == (0,) * 4
+    assert (found.meta.eta_f, found.meta.eta_r, found.loss.proposal_form) == (0, 0, "")
+    assert found.train.lr_decay_epochs == 10 and found.loss.alpha1 == found.loss.alpha2 == 1
 
 
 @pytest.mark.parametrize("task", TASKS)

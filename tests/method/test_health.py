@@ -89,3 +89,10 @@ def test_parts_of_a_batch_have_the_health_of_the_whole():
     divided = jax.vmap(lambda *x: both(*x, axis="data"), axis_name="data")(*parts)
     for name, value in both(w, a, b, other_a, other_b).items():
         np.testing.assert_allclose(divided[name], [value] * 2, rtol=1e-5, err_msg=name)
+
+
+def test_a_single_pixel_that_differs_is_counted_as_one():
+    flat = np.full((1, 8, 8, 1), 0.5, np.float32)
+    corner = flat.copy()
+    corner[0, 0, 0] += 0.015  # its gradient is 0.011, that of its neighbours 0.0075 and less
+    assert proposal_health(maps(np.ones((8, 8))), maps(np.ones((8, 8))), corner, flat)["v_sharper"] == 1

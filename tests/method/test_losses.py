@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refusion_jax.method.losses import LossSettings, fusion_loss, reconstruction_loss, safe_sqrt, sobel
+from refusion_jax.method.losses import (
+    LossSettings,
+    chosen_reconstruction_loss,
+    fusion_loss,
+    reconstruction_loss,
+    safe_sqrt,
+    sobel,
+    squared_error,
+)
 
 KERNEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 
@@ -77,6 +85,12 @@ def test_losses_against_loops(images, form):
     np.testing.assert_allclose(terms["reconstruction_intensity"], rec_intensity / 60, rtol=1e-5)
     np.testing.assert_allclose(terms["reconstruction_gradient"], rec_edges / 60, rtol=1e-5)
     np.testing.assert_allclose(total, (rec_intensity + 2 * alpha * rec_edges) / 60, rtol=1e-5)
+
+
+def test_l_r_may_be_a_function_of_ones_own():
+    assert chosen_reconstruction_loss(LossSettings()) is reconstruction_loss
+    own = LossSettings(reconstruction="refusion_jax.method.losses:squared_error")
+    assert chosen_reconstruction_loss(own) is squared_error
 
 
 def test_losses_are_zero_at_a_perfect_result(images):
