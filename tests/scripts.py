@@ -17,8 +17,6 @@ from refusion_jax.training import checkpoints
 from refusion_jax.training.records import write_text
 from refusion_jax.weights.trees import by_name
 
-# Processes spend their time on compiling; unoptimised code is compiled in half of it and tests need no speed.
-ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 # The tiny network of tiny.py as --set has it.
 TINY = tuple(f"model.{key}={value}" for key, value in SIZE.items())
 
@@ -28,15 +26,24 @@ def settings(*assignments: str) -> list[str]:
     return [word for assignment in assignments for word in ("--set", assignment)]
 
 
-def script(repo: Path, *command, **environment: str) -> subprocess.CompletedProcess:
-    """`python COMMAND...` in the checkout, as a user runs it."""
-    return subprocess.run(
+def start_process(repo: Path, *command, **environment: str) -> subprocess.Popen:
+    """`python COMMAND...` in the checkout, as a user starts it; the classes of tests/ are found there."""
+    path = os.pathsep.join([str(repo), str(repo / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=repo,
-        env=os.environ | ENVIRONMENT | environment,
-        capture_output=True,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def script(repo: Path, *command, **environment: str) -> subprocess.CompletedProcess:
+    """`start_process`, and what it left when it had ended."""
+    started = start_process(repo, *command, **environment)
+    out, error = started.communicate()
+    return subprocess.CompletedProcess(started.args, started.returncode, out, error)
 
 
 def fails(main, capsys, *arguments, status: int = 2) -> str:

@@ -1,11 +1,10 @@
-"""Networks of a few operations a pixel in place of F, R and P: what compiles in seconds and leaves all else as it is.
+"""Networks of a few operations a pixel in place of F, R and P: what compiles in a second and leaves all else as it is.
 
-As a script, train.py with them: python tests/stand_in.py ARGUMENTS. For tests of what runs in several processes or on
-several devices, each of which would compile the real ones for itself.
+With the settings NETWORKS a training takes them, in this process and, where tests/ is on its path (scripts.py), in
+another. For tests of what does not depend on the networks.
 """
 
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +57,11 @@ def stand_in(seed=0, dtype=np.float32, channels=1):
     return networks.linen_networks(*build()), networks.Params(*trees)
 
 
+NETWORKS = ("model.fusion=stand_in:Fuse", "model.reconstruction=stand_in:Rebuild", "model.proposal=stand_in:Propose")
+
 # A short training on a few small scenes: 2 epochs of 7 meta and 9 fusion steps.
 SETTINGS = [
+    *NETWORKS,
     "data.crop=12",
     "data.batch=8",
     "data.scenes=6",
@@ -78,9 +80,3 @@ SETTINGS = [
     "validation.every=0",
 ]
 STEPS = 32
-
-if __name__ == "__main__":
-    from refusion_jax.cli.train import main
-
-    networks.build = build
-    sys.exit(main())

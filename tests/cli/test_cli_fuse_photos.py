@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from fuse_command import fuse, images, refused
 from PIL import Image
-from scripts import ENVIRONMENT, picture, script, tiny_info, tiny_trees
+from scripts import picture, script, start_process, tiny_info, tiny_trees
 
 from refusion_jax.cli import fuse as cli
 from refusion_jax.fusing import stacks
@@ -280,15 +279,7 @@ def test_an_interrupt_leaves_whole_files(tmp_path, repo, weights):
     for i in range(300):
         for side in ("under", "over"):
             write_image(tmp_path / "in" / side / f"{i:03}.png", picture(i % 5, mean=90 if side == "under" else 160))
-    command = [sys.executable, "fuse.py", "--ckpt", weights, "--data", tmp_path / "in", "--out", tmp_path / "out"]
-    process = subprocess.Popen(
-        [*map(str, command)],
-        cwd=repo,
-        env=os.environ | ENVIRONMENT,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = start_process(repo, "fuse.py", "--ckpt", weights, "--data", tmp_path / "in", "--out", tmp_path / "out")
     while process.poll() is None and not (tmp_path / "out" / "001.png").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

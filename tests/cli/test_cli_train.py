@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 import struct
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
-from scripts import TINY, fails, picture, script, settings, tiny_trees
+from scripts import TINY, fails, picture, script, settings, start_process, tiny_trees
+from trained_run import everything
 
 from refusion_jax import config, metrics
 from refusion_jax.cli.fuse import main as fuse_main
@@ -21,7 +24,7 @@ from refusion_jax.training import loop, run_directory, trainer
 from refusion_jax.training.previews import COLUMNS, GAP, HEADER
 from refusion_jax.weights import orbax_folder
 
-# The shapes and learning rates of test_resume.py, so that both files share what is compiled.
+# One epoch of the real networks, as small as they can be: what is compiled for it serves all tests of this file.
 SMALL = settings(
     *TINY,
     "data.crop=12",
@@ -29,13 +32,14 @@ SMALL = settings(
     "data.validation_every=5",
     "train.epochs=1",
     "train.meta_steps=1",
-    "train.fusion_steps=2",
-    "train.lr_f=1e-3",
+    "train.fusion_steps=24",
+    "train.lr_f=3e-3",
+    "train.lr_r=3e-3",
     "log.every=1",
     "log.preview_size=16",
     "validation.every=1",
 )
-STEPS = 3
+STEPS = 25
 HEALTH = {"w_imbalance", "v_imbalance", "w_spread", "v_spread", "w_brighter", "v_sharper"}
 HEALTH |= {"rebuilt_error_a", "rebuilt_error_b", "rebuilt_distance"}
 
@@ -92,12 +96,12 @@ def lines(run):
 def test_what_it_says(trained, data):
     out, done = trained
     assert f"4 training and 1 validation pairs from {data}" in done.stdout and "built-in" not in done.stdout
-    assert "task meie, preset paper" in done.stdout and "1 epochs of 1 meta and 2 fusion steps" in done.stdout
+    assert "task meie, preset paper" in done.stdout and "1 epochs of 1 meta and 24 fusion steps" in done.stdout
     assert f"done: {STEPS} steps in {out}\n" in done.stdout
     assert f"python fuse.py --ckpt '{out}' --pair A B\n" in done.stdout  # quoted: there is a space in it
     for words in ("Traceback", "Warning", "WARNING"):
         assert words not in done.stderr
-    for words in ("3/3", "L_f", "L_r", "steps/s" if "steps/s" in done.stderr else "compiling", "left", "epoch 1/1"):
+    for words in ("25/25", "L_f", "L_r", "steps/s" if "steps/s" in done.stderr else "compiling", "left", "epoch 1/1"):
         assert words in done.stderr
 
 
@@ -117,9 +121,8 @@ def test_metrics_hold_every_term(trained):
     records = lines(trained[0])
     assert [(r["step"], r["phase"], r["epoch"]) for r in records] == [
         (1, "meta", 1),
-        (2, "fusion", 1),
-        (3, "fusion", 1),
-        (3, "validation", 1),
+        *((step, "fusion", 1) for step in range(2, STEPS + 1)),
+        (STEPS, "validation", 1),
     ]
     meta, fusion = records[0], records[1]
     norms = {"grad_norm_f", "grad_norm_r"}
@@ -135,6 +138,30 @@ def test_metrics_hold_every_term(trained):
         for loss in ("fusion", "reconstruction"):  # alpha1 = alpha2 = 1
             parts = [record[f"{prefix}{loss}_{part}"] for part in ("intensity", "gradient")]
             assert record[prefix + loss] == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_the_losses_of_the_real_networks_fall(trained):
+    for name in ("fusion", "reconstruction"):
+        values = [record[name] for record in lines(trained[0]) if record["phase"] == "fusion"]
+        assert np.mean(values[-6:]) < 0.9 * np.mean(values[:6]), name
+
+
+def test_killed_and_resumed_the_real_networks_end_with_the_same_bytes(tmp_path, repo, data, trained):
+    """Of the command line's moments to be killed at, one; all others are in tests/training/test_resume.py."""
+    out = tmp_path / "killed"
+    begin = "train.py", "--task", "meif", "--data", data, "--out", out, "--seed", "3", *SMALL
+    process = start_process(repo, *begin, *settings("checkpoint.every_steps=1"))
+    while process.poll() is None and orbax_folder.newest(out) is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    said = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, said
+    done = script(repo, "train.py", "--resume", "--out", out, *settings("checkpoint.every_steps=0"))
+    assert done.returncode == 0, done.stderr
+    assert everything(out, STEPS) == everything(trained[0], STEPS)
+    assert lines(out) == lines(trained[0])
+    preview = "previews/epoch_0001.png"
+    assert (out / preview).read_bytes() == (trained[0] / preview).read_bytes()
 
 
 def test_the_preview_shows_the_held_out_pair(trained, data, model):

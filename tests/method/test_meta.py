@@ -1,7 +1,6 @@
 """Eq. 7-12: the meta-gradient against finite differences and the paper's product, inner optimisers, flat images."""
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -9,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from stand_in import stand_in
-from tiny import pairs, tiny
+from flax import linen as nn
+from stand_in import Fuse, Rebuild, stand_in
+from tiny import LOSS, meta_gradient, pairs, tiny
 
 from refusion_jax.method import meta
 from refusion_jax.method.losses import LossSettings, fusion_loss, reconstruction_loss, sobel
-from refusion_jax.models.build import Networks
+from refusion_jax.models.build import Networks, init_params, linen_networks
 
-LOSS = LossSettings(alpha1=0.7, alpha2=1.3, sobel_scale=0.25)
 INNER = optax.sgd(2.0), optax.sgd(0.1)
 
 
@@ -29,79 +28,65 @@ def dot(x, y):
     return sum(float(np.sum(a * b)) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
 
 
-@functools.cache
-def compiled(steps=1, form="l1", recompute=False):
-    """(networks, objective, gradient) of the tiny networks, jitted: both take (params, train, test, eta_f, eta_r).
-
-    Compilation is what these tests spend their time on, so they share it. Nothing is a constant of the program: XLA
-    would spend long on folding networks of constants.
-    """
-    nets, _ = tiny()
-    loss = dataclasses.replace(LOSS, sobel_form=form)
-
-    def objective(params, train, test, eta_f, eta_r):
-        inner = optax.sgd(eta_f), optax.sgd(eta_r)
-        return meta.outer_objective(params, nets, train, test, loss, *inner, steps=steps)[0]
-
-    def gradient(params, train, test, eta_f, eta_r):
-        inner = optax.sgd(eta_f), optax.sgd(eta_r)
-        return meta.meta_gradient(params, nets, train, test, loss, *inner, steps=steps, recompute=recompute)
-
-    return nets, jax.jit(objective), jax.jit(gradient)
-
-
-def check_against_differences(objective, gradient, params, *batches):
-    """Derivatives of objective(params, *batches) along random directions of P, float64."""
+def check_against_differences(gradient_of, params, *batches):
+    """gradient_of: as meta.meta_gradient; along random directions of P, in float64, with the objective it reports."""
+    gradient, _ = gradient_of(params, *batches)
     assert jax.tree.leaves(gradient)[0].dtype == np.float64
     for seed in range(3):
         # Small against the kinks of the leaky units and of max, large against rounding.
         d, h = direction(params.p, seed), 1e-6
         moved = (jax.tree.map(lambda x, y, k=k: x + k * y, params.p, d) for k in (h, -h))
-        up, down = (objective(params._replace(p=p), *batches) for p in moved)
+        up, down = (gradient_of(params._replace(p=p), *batches)[1][0]["reconstruction"] for p in moved)
         expected = float(up - down) / (2 * h)
         assert abs(expected) > 1e-6  # a difference worth comparing
         np.testing.assert_allclose(dot(gradient, d), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("steps", "form", "recompute"), [(1, "l1", False), (2, "components", True)])
-def test_meta_gradient_against_float64_finite_differences(steps, form, recompute):
-    with jax.enable_x64(True):
-        _, objective, gradient_of = compiled(steps, form, recompute)
-        params = tiny(dtype=np.float64, channels=2 if form == "components" else 1)[1]
-        rest = (*pairs(dtype=np.float64), 2.0, 0.1)
-        check_against_differences(objective, gradient_of(params, *rest)[0], params, *rest)
+def test_inner_update_is_plain_gradient_descent():
+    nets, params = stand_in()
+
+    @jax.jit
+    def both(params, a, b):
+        f, r, p = params
+        (new_f, new_r, _), report = meta.inner_update(params, nets, (a, b), LOSS, *INNER)
+        w, v = nets.propose(p, a, b, sobel(a, scale=0.25), sobel(b, scale=0.25))
+
+        def loss_f(q):
+            return fusion_loss(nets.fuse(q, a, b), a, b, w, v, LOSS)[0]
+
+        def loss_r(q):
+            rebuilt = nets.reconstruct(q, nets.fuse(f, a, b))
+            return reconstruction_loss(*rebuilt, a, b, LOSS)[0]
+
+        expected = [jax.tree.map(lambda x, g: x - 2.0 * g, f, jax.grad(loss_f)(f))]
+        expected += [jax.tree.map(lambda x, g: x - 0.1 * g, r, jax.grad(loss_r)(r))]
+        return [new_f, new_r, report.terms["fusion"]], [*expected, loss_f(f)]
+
+    ours, expected = both(params, *pairs()[0])
+    chex.assert_trees_all_close(ours, expected, rtol=1e-5, atol=1e-7)
 
 
 def inner(name, steps):
-    """(objective, gradient) of the stand-in networks with an inner optimiser by name."""
+    """meta.meta_gradient of small networks with an inner optimiser by name, as (params, train, test)."""
     nets, _ = stand_in()
     optimizers = meta.INNER_OPTIMIZERS[name](0.5), meta.INNER_OPTIMIZERS[name](0.1)
-
-    def objective(params, train, test):
-        return meta.outer_objective(params, nets, train, test, LOSS, *optimizers, steps=steps)[0]
-
-    def gradient(params, train, test):
-        return meta.meta_gradient(params, nets, train, test, LOSS, *optimizers, steps=steps)[0]
-
-    return jax.jit(objective), jax.jit(gradient)
+    return jax.jit(lambda *given: meta.meta_gradient(given[0], nets, *given[1:], LOSS, *optimizers, steps=steps))
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("name", list(meta.INNER_OPTIMIZERS))
 def test_every_inner_optimizer_against_float64_finite_differences(name, steps):
     with jax.enable_x64(True):
-        objective, gradient = inner(name, steps)
-        params, batches = stand_in(dtype=np.float64)[1], pairs(dtype=np.float64)
-        check_against_differences(objective, gradient(params, *batches), params, *batches)
+        check_against_differences(inner(name, steps), stand_in(dtype=np.float64)[1], *pairs(dtype=np.float64))
 
 
 def test_inner_adam_has_finite_derivatives_where_gradients_vanish():
     """Flat pictures, and parameters without any influence: gradients of zero, at which Adam's root must not fail."""
-    _, gradient = inner("adam", 2)
+    gradient = inner("adam", 2)
     params = stand_in()[1]._replace(f=jax.tree.map(np.zeros_like, stand_in()[1].f))
     flat = tuple(np.full((2, 8, 8, 1), 0.5, np.float32) for _ in range(2))
     for batches in ((flat, flat), pairs()):
-        chex.assert_tree_all_finite(gradient(params, *batches))
+        chex.assert_tree_all_finite(gradient(params, *batches)[0])
 
 
 def test_the_inner_optimizer_keeps_its_state_from_step_to_step():
@@ -136,17 +121,37 @@ def test_the_report_is_that_of_the_first_inner_step():
         return jax.jit(lambda: meta.inner_update(params, nets, train, LOSS, *INNER, steps=steps)[1])()
 
     chex.assert_trees_all_close(report(3), report(1), rtol=1e-6)
-    (grad_f, grad_r, _), terms, (w, v, fused, rebuilt) = meta.fusion_gradients(params, nets, train, LOSS)
+    gradients = jax.jit(lambda params, train: meta.fusion_gradients(params, nets, train, LOSS))
+    (grad_f, grad_r, _), terms, (w, v, fused, rebuilt) = gradients(params, train)
     expected = meta.InnerReport(terms, optax.tree.norm(grad_f), optax.tree.norm(grad_r), w, v, rebuilt)
     chex.assert_trees_all_close(report(1), expected, rtol=1e-5)
     chex.assert_trees_all_close(rebuilt, nets.reconstruct(params.r, nets.fuse(params.f, *train)), rtol=1e-5)
 
 
+class DeepProposal(nn.Module):
+    """A P whose derivative needs many maps."""
+
+    @nn.compact
+    def __call__(self, *images):
+        x = jnp.concatenate(images, -1)
+        for _ in range(8):
+            x = nn.tanh(nn.Dense(8)(x))
+        return nn.softmax(nn.Dense(2)(x), -1), nn.softmax(nn.Dense(2)(x), -1)
+
+
 def test_recomputing_p_gives_the_same_in_less_memory():
     """XLA must not find the second evaluation of P equal to the first one: then nothing would be saved."""
-    params, (train, test) = tiny()[1], pairs(size=24)
-    programs = [compiled(recompute=x)[2].lower(params, train, test, 2.0, 0.1).compile() for x in (False, True)]
-    plain, recomputed = (program(params, train, test, 2.0, 0.1)[0] for program in programs)
+    modules, (train, test) = (Fuse(), Rebuild(), DeepProposal()), pairs(size=24)
+    params, nets = init_params(modules, jax.random.key(0)), linen_networks(*modules)
+
+    def compiled(recompute):
+        def gradient(params, train, test):
+            return meta.meta_gradient(params, nets, train, test, LOSS, *INNER, recompute=recompute)[0]
+
+        return jax.jit(gradient).lower(params, train, test).compile()
+
+    programs = [compiled(x) for x in (False, True)]
+    plain, recomputed = (program(params, train, test) for program in programs)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(plain))
     chex.assert_trees_all_close(plain, recomputed, rtol=1e-3, atol=1e-5 * largest)
     kept, less = (program.memory_analysis().temp_size_in_bytes for program in programs)
@@ -189,34 +194,11 @@ def test_first_order_drops_the_only_way_to_p():
     nets, params = stand_in()
 
     def norm(first_order):
-        return optax.tree.norm(meta.meta_gradient(params, nets, *pairs(), LOSS, *INNER, first_order=first_order)[0])
+        gradient = jax.jit(lambda *x: meta.meta_gradient(params, nets, *x, LOSS, *INNER, first_order=first_order)[0])
+        return optax.tree.norm(gradient(*pairs()))
 
     assert norm(False) > 1e-6
     assert norm(True) == 0
-
-
-def test_inner_update_is_plain_gradient_descent():
-    nets, params = stand_in()
-
-    @jax.jit
-    def both(params, a, b):
-        f, r, p = params
-        (new_f, new_r, _), report = meta.inner_update(params, nets, (a, b), LOSS, *INNER)
-        w, v = nets.propose(p, a, b, sobel(a, scale=0.25), sobel(b, scale=0.25))
-
-        def loss_f(q):
-            return fusion_loss(nets.fuse(q, a, b), a, b, w, v, LOSS)[0]
-
-        def loss_r(q):
-            rebuilt = nets.reconstruct(q, nets.fuse(f, a, b))
-            return reconstruction_loss(*rebuilt, a, b, LOSS)[0]
-
-        expected = [jax.tree.map(lambda x, g: x - 2.0 * g, f, jax.grad(loss_f)(f))]
-        expected += [jax.tree.map(lambda x, g: x - 0.1 * g, r, jax.grad(loss_r)(r))]
-        return [new_f, new_r, report.terms["fusion"]], [*expected, loss_f(f)]
-
-    ours, expected = both(params, *pairs()[0])
-    chex.assert_trees_all_close(ours, expected, rtol=1e-5, atol=1e-7)
 
 
 FLAT = [(0, 0, 0, 0), (1, 1, 1, 1), (0.5, 0.5, 0.5, 0.5), (0, 1, 0.3, 0.3)]
@@ -226,11 +208,6 @@ def flat(levels, size):
     """Two batches of pictures that have one level each."""
     a, b, c, d = (np.full((2, size, size, 1), x, np.float32) for x in levels)
     return (a, b), (c, d)
-
-
-def test_meta_gradient_is_finite_on_flat_images():
-    for levels in FLAT:
-        chex.assert_tree_all_finite(compiled()[2](tiny()[1], *flat(levels, 24), 2.0, 0.1)[0])
 
 
 @pytest.mark.parametrize("form", ["magnitude", "components"])
@@ -303,3 +280,20 @@ def test_images_of_other_shapes_are_refused_at_once():
     whole = Networks(nets.fuse, lambda r, fused: (fused, fused[:, :4]), nets.propose)
     with pytest.raises(AssertionError):
         meta.reconstruction_objective(params.r, whole, a, (a, b), LOSS)
+
+
+# The real networks last: they take the longest, and what is wrong shows in the small ones first.
+
+
+def test_meta_gradient_of_the_real_networks_is_finite_on_flat_images():
+    gradient_of, params = meta_gradient(), tiny()[1]
+    for levels in FLAT:
+        chex.assert_tree_all_finite(gradient_of(params, *flat(levels, 16), 2.0, 0.1)[0])
+
+
+def test_meta_gradient_of_the_real_networks_against_float64_finite_differences():
+    """As a training on a CPU has it, P evaluated anew; other forms and several steps: above, with small networks."""
+    with jax.enable_x64(True):
+        params = tiny(dtype=np.float64, channels=2)[1]
+        batches = pairs(dtype=np.float64)
+        check_against_differences(meta_gradient("components", recompute=True), params, *batches, 2.0, 0.1)

@@ -15,7 +15,7 @@ STEPS = 200
 
 
 def batch(rng):
-    """Pairs of one kind each: smooth blobs as source a, fine stripes as source b; what is which shows in any mixture."""
+    """Pairs of one kind: smooth blobs as source a, fine stripes as source b; what is which shows in any mixture."""
     y, x = np.mgrid[:16, :16] / 16
     a = [0.5 + 0.45 * np.sin(2 * np.pi * (x * f + s)) * np.sin(2 * np.pi * (y * f + s)) for f, s in rng.random((4, 2))]
     b = [0.5 + 0.45 * rng.uniform(-1, 1) * (-1.0) ** np.arange(16)[None, :] * np.ones((16, 1)) for _ in range(4)]

@@ -72,9 +72,6 @@ class LearnsNothing(nn.Module):
         return (a + b) / 2
 
 
-OWN = ("model.fusion=stand_in:Fuse", "model.reconstruction=stand_in:Rebuild", "model.proposal=stand_in:Propose")
-
-
 def test_a_class_is_given_the_size_fields_that_it_declares():
     f, r, p = build(width=3, heads=1, symmetric=True, fusion="test_build:Listed", proposal="stand_in:Propose")
     assert isinstance(f, Listed) and (f.width, f.extra) == (3, 0.5)
@@ -143,7 +140,7 @@ def test_settings_are_all_that_own_networks_take(tmp_path, capsys):
     run, a, b = tmp_path / "run", tmp_path / "x_A.png", tmp_path / "x_B.png"
     for path, seed in ((a, 1), (b, 2)):
         write_image(path, picture(seed, (30, 41)))
-    assert train(["--task", "meie", "--out", str(run), *settings(*stand_in.SETTINGS, *OWN)]) == 0
+    assert train(["--task", "meie", "--out", str(run), *settings(*stand_in.SETTINGS)]) == 0
     model = load(run)
     assert model.settings.fusion == "stand_in:Fuse" and model.settings.proposal == "stand_in:Propose"
     assert set(model.params.f) == {"Dense_0", "Dense_1"}

@@ -3,21 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from tiny import SIZE, batch_of, pairs, tiny
+from tiny import LOSS, SIZE, batch_of, meta_gradient, pairs, tiny
 
 from refusion_jax import config
 from refusion_jax.errors import InputError
 from refusion_jax.method.algorithm import Schedule
-from refusion_jax.method.losses import LossSettings
-from refusion_jax.method.meta import fusion_gradients, meta_gradient
+from refusion_jax.method.meta import fusion_gradients
 from refusion_jax.method.steps import init_state, make_inner_loop, make_optimizers, make_steps
 from refusion_jax.models import build as networks
 from refusion_jax.models.operators.depthwise import depthwise3x3, depthwise_correlation
 from refusion_jax.models.operators.frames import grid_of, to_frame
-
-LOSS = LossSettings(sobel_scale=0.25)
 
 
 def narrow():
@@ -35,11 +31,10 @@ def test_gradients_are_those_of_float32_but_for_rounding():
     exact, params = tiny()
     train, test = pairs(batch=2, size=16)
     found = {}
-    for name, nets in (("float32", exact), ("bfloat16", narrow())):
-        (of_f, of_r, _), terms, images = jax.jit(lambda nets=nets: fusion_gradients(params, nets, train, LOSS))()
-        of_p, _ = jax.jit(
-            lambda nets=nets: meta_gradient(params, nets, train, test, LOSS, optax.sgd(1e-3), optax.sgd(1e-3))
-        )()
+    for name, nets, dtype in (("float32", exact, None), ("bfloat16", narrow(), jnp.bfloat16)):
+        fusion = jax.jit(lambda params, train, nets=nets: fusion_gradients(params, nets, train, LOSS))
+        (of_f, of_r, _), terms, images = fusion(params, train)
+        of_p, _ = meta_gradient(dtype=dtype)(params, train, test, 1e-3, 1e-3)
         assert {x.dtype for x in jax.tree.leaves((of_f, of_r, of_p, terms, images))} == {np.dtype(np.float32)}
         found[name] = of_f, of_r, of_p, terms
     for one, other, least in zip(found["bfloat16"], found["float32"], (0.999, 0.999, 0.97, 0.999), strict=True):

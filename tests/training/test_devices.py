@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from scripts import fails
+from scripts import fails, script
 from stand_in import SETTINGS
 
 from refusion_jax.cli.train import main
@@ -29,7 +29,7 @@ from refusion_jax.method.losses import LossSettings
 from refusion_jax.method.algorithm import Schedule
 from refusion_jax.method.meta import MetaSettings
 from refusion_jax.method.steps import init_state, make_inner_loop, make_optimizers, make_steps, several
-from stand_in import build
+from stand_in import Fuse, Propose, Rebuild
 from tiny import batch_of, pairs, tiny
 
 found, mesh = {}, devices.data_mesh(8)
@@ -68,12 +68,13 @@ def compare(name, *args, **how):
     found[name] += [apart(x, y) for x, y in zip(one.params, start.params, strict=True)]
     found[name] += [float(worst)]
 
-modules = build()
+modules = Fuse(), Rebuild(), Propose()
 plain = networks.linen_networks(*modules), init_params(modules, jax.random.key(0))
 compare("steps", *plain, (2, 1), inner_steps=2)
 compare("blocks", *plain, (1,), stacked=True)
 # At the paper's rate: Adam makes a step of that size of an entry that is zero but for rounding.
-compare("real networks", *tiny(), (1,), rate=1e-4)
+(nets, params), (real, real_params) = plain, tiny()
+compare("real F", nets._replace(fuse=real.fuse), params._replace(f=real_params.f), (1,), rate=1e-4)
 
 # Frames of this size take the way with conditionals, where devices must not wait for each other.
 x = np.random.default_rng(0).random((8, 80, 80, 3), np.float32)
@@ -103,7 +104,7 @@ def beside(repo):
 
 
 @pytest.mark.parametrize(
-    ("case", "moving", "rate"), [("steps", "frp", 1e-3), ("blocks", "fr", 1e-3), ("real networks", "fr", 1e-4)]
+    ("case", "moving", "rate"), [("steps", "frp", 1e-3), ("blocks", "fr", 1e-3), ("real F", "fr", 1e-4)]
 )
 def test_eight_devices_train_as_one_does(beside, case, moving, rate):
     *numbers, metrics = beside[case]
@@ -159,7 +160,7 @@ def test_the_devices_used(eight, monkeypatch):
 def test_a_run_on_two_devices(tmp_path, repo):
     """train.py as a user starts it: the devices are found and used without being asked for."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    out, env = tmp_path / "run", {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(repo)}
+    out = tmp_path / "run"
     more = [
         "train.epochs=1",
         "train.meta_steps=1",
@@ -168,9 +169,7 @@ def test_a_run_on_two_devices(tmp_path, repo):
         "log.preview_pairs=1",
         "data.scene_size=64",
     ]
-    done = subprocess.run(
-        [sys.executable, "tests/stand_in.py", *arguments(out, *more)], cwd=repo, capture_output=True, text=True, env=env
-    )
+    done = script(repo, "train.py", *arguments(out, *more), XLA_FLAGS=flags)
     assert done.returncode == 0, done.stderr
     assert "on 2 devices, cpu" in done.stdout
     assert (out / "previews" / "epoch_0001.png").exists() and (out / "best" / "2").is_dir()

@@ -1,16 +1,13 @@
 """Real processes as one training: killed, stopped, resumed to what one process alone computes; what they refuse."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from scripts import fails
+from scripts import fails, script, start_process
 from stand_in import SETTINGS, STEPS
 
 from refusion_jax.cli.train import main
@@ -23,34 +20,20 @@ EVERY = ["--set", "checkpoint.every_steps=2", "--set", "log.every=2"]
 
 def command(out, *more):
     settings = [x for s in SETTINGS for x in ("--set", s)]
-    return [sys.executable, "tests/stand_in.py", "--task", "meie", "--out", str(out), *settings, *EVERY, *more]
+    return ["train.py", "--task", "meie", "--out", str(out), *settings, *EVERY, *more]
 
 
 def resume(out, *more):
-    return [sys.executable, "tests/stand_in.py", "--resume", "--out", str(out), *more]
+    return ["train.py", "--resume", "--out", str(out), *more]
 
 
-def environment(repo):
-    return {**os.environ, "PYTHONPATH": str(repo)}
-
-
-def start(repo, arguments, number=2):
-    """The processes of one training on this machine."""
+def start(repo, *commands):
+    """The processes of one training on this machine, each with its command."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    where = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", str(number)]
-    return [
-        subprocess.Popen(
-            [*arguments, *where, "--process-id", str(i)],
-            cwd=repo,
-            env=environment(repo),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(number)
-    ]
+    where = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", len(commands)]
+    return [start_process(repo, *command, *where, "--process-id", i) for i, command in enumerate(commands)]
 
 
 def ended(found):
@@ -84,7 +67,7 @@ def result(run):
 def alone(tmp_path_factory, repo):
     """(parameters, records) of the same training in one process, never interrupted."""
     out = tmp_path_factory.mktemp("runs") / "alone"
-    done = subprocess.run(command(out), cwd=repo, env=environment(repo), capture_output=True, text=True)
+    done = script(repo, *command(out))
     assert done.returncode == 0, done.stderr
     return result(out)
 
@@ -95,7 +78,7 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
     # gradients, JAX ends it in its own words once heartbeats are missed: another try, from what is there.
     arguments, last = command(run), 0
     for _ in range(4):
-        found = start(repo, arguments)
+        found = start(repo, arguments, arguments)
         wait_for_checkpoint(run, found, last)
         found[1].kill()
         (status, out, said), (killed, *_) = ended(found)
@@ -110,7 +93,7 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
     assert "last good checkpoint is that of step" in errors[0]
     # One is asked to stop: both do, after the same step, with a checkpoint.
     before = int(orbax_folder.newest(run).name)
-    found = start(repo, resume(run))
+    found = start(repo, resume(run), resume(run))
     wait_for_checkpoint(run, found, before)
     found[1].send_signal(signal.SIGTERM)
     (status, out, _), (other, silent, _) = ended(found)
@@ -119,7 +102,7 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
     assert before < step < STEPS and orbax_folder.newest(run).name == str(step)
     assert "step" not in silent  # only process 0 speaks
     # To the end: the parameters and the records are those of one process.
-    for status, _, said in ended(start(repo, resume(run))):
+    for status, _, said in ended(start(repo, resume(run), resume(run))):
         assert status == 0, said
     (params, records), (expected, lines) = result(run), alone
     assert params.keys() == expected.keys()
@@ -130,36 +113,15 @@ def test_two_processes_killed_stopped_and_resumed_end_as_one_process_does(tmp_pa
     last, known = records[-1], lines[-1]
     assert all(x == pytest.approx(known[k], rel=1e-3) for k, x in last.items() if isinstance(x, float))
     # What two processes wrote, one goes on from.
-    done = subprocess.run(
-        resume(run, "--set", "train.epochs=3", "--max-minutes", "1e-4"),
-        cwd=repo,
-        env=environment(repo),
-        capture_output=True,
-        text=True,
-    )
+    done = script(repo, *resume(run, "--set", "train.epochs=3", "--max-minutes", "1e-4"))
     assert done.returncode == 0 and f"after step {STEPS}" in done.stdout, done.stderr
 
 
 def test_what_is_wrong_in_one_process_is_said_by_all(tmp_path, repo):
     """Process 1 does not find the pairs; nothing is written and nobody waits."""
     shared = ["--task", "meie", "--out", str(tmp_path / "run")]
-    base = [sys.executable, "tests/stand_in.py", *shared, "--data"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    where = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", "2"]
     (tmp_path / "here").mkdir()
-    found = [
-        subprocess.Popen(
-            [*base, str(tmp_path / folder), *where, "--process-id", str(i)],
-            cwd=repo,
-            env=environment(repo),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i, folder in enumerate(("here", "missing"))
-    ]
+    found = start(repo, *(["train.py", *shared, "--data", tmp_path / folder] for folder in ("here", "missing")))
     (status, _, said), (other, _, reason) = ended(found)
     assert status == other == 2
     assert "missing: expected a folder of image pairs" in reason

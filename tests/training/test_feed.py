@@ -6,14 +6,13 @@ import json
 import jax
 import numpy as np
 import pytest
-from stand_in import SETTINGS, STEPS, build
+from stand_in import SETTINGS, STEPS
 
 from refusion_jax import config
 from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import LumaPairs, batches
 from refusion_jax.errors import InputError
 from refusion_jax.method.algorithm import Schedule, algorithm_1
-from refusion_jax.models import build as networks
 from refusion_jax.training import loop, run_directory
 from refusion_jax.training.feed import Feed
 from refusion_jax.training.stopping import TIME_LIMIT
@@ -145,7 +144,6 @@ def trained(run, *more, stop_after=None):
     if not run.exists():
         run_directory.create_run(run, settings, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "build", build)
         if stop_after is not None:
             rounds = iter(range(10**6))
             patch.setattr(loop.StopRequest, "requested", lambda self: TIME_LIMIT * (next(rounds) >= stop_after))

@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from stand_in import SETTINGS, build
+from stand_in import SETTINGS
 
 from refusion_jax import config
 from refusion_jax.cli.train import load_data
 from refusion_jax.method.similarity import Similarity
-from refusion_jax.models import build as networks
 from refusion_jax.report import write_run_report
 from refusion_jax.report.curves import curves, usable
 from refusion_jax.training import loop, previews, run_directory
@@ -28,9 +27,7 @@ def run(tmp_path_factory):
     settings = config.resolve("meie", "paper", MEASURED)
     data = load_data(settings)
     run_directory.create_run(run, settings, data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "build", build)
-        assert loop.train(run, settings, data, bar=False).finished
+    assert loop.train(run, settings, data, bar=False).finished
     return run
 
 
