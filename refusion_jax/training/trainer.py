@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,8 +94,11 @@ class Trainer:
 
     def save(self) -> None:
         """A checkpoint of this step."""
-        info = {"config": to_dict(self.config), "data_sha256": self.data.fingerprint}
-        checkpoints.save(self.manager, self.state, info)
+        checkpoints.save(self.manager, self.state, self.info())
+
+    def info(self) -> dict[str, Any]:
+        """What a checkpoint says of the run."""
+        return {"config": to_dict(self.config), "data_sha256": self.data.fingerprint}
 
 
 def compiled_steps(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refusion_jax.config import Config, to_dict
+from refusion_jax.config import Config
 from refusion_jax.data.batches import LumaPairs
 from refusion_jax.evaluation import validation_scores
 from refusion_jax.imaging.ranges import to_range
@@ -44,7 +44,7 @@ def keep_best(trainer: Trainer, scores: dict[str, float]) -> bool:
     last = manager.latest_step()
     better = last is None or _beats(scores, trainer.run / BEST / str(last), trainer.config.validation.best)
     if better:
-        checkpoints.save(manager, trainer.state, {"config": to_dict(trainer.config), "scores": scores})
+        checkpoints.save(manager, trainer.state, trainer.info() | {"scores": scores})
     manager.close()
     return better
 

@@ -54,7 +54,7 @@ def _read_folder(path: Path) -> tuple[Params, dict[str, Any]]:
         return params, kept | {
             "step": info["step"],
             "config": settings | {"data": data},
-            "data_sha256": info["data_sha256"],
+            "data_sha256": info.get("data_sha256", ""),
         }
     except (KeyError, TypeError):
         raise InputError(f"{folder}: expected the run's configuration in info/; use another checkpoint") from None
