@@ -108,7 +108,7 @@ def test_the_inner_optimizer_keeps_its_state_from_step_to_step():
     def step(x, g, eta):
         return jax.tree.map(lambda x, g: x - eta * g, x, g)
 
-    momentum = (optax.sgd(0.5, momentum=0.9), optax.sgd(0.1, momentum=0.9))
+    momentum = [meta.INNER_OPTIMIZERS["momentum"](eta) for eta in (0.5, 0.1)]
     ours = jax.jit(lambda: meta.inner_update(params, nets, train, LOSS, *momentum, steps=2)[0])()
     chex.assert_trees_all_close([ours.f, ours.r], jax.jit(two_steps)(), rtol=1e-5, atol=1e-7)
 
