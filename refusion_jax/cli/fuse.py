@@ -26,6 +26,14 @@ def quality(text: str) -> int:
     return value
 
 
+def group(text: str) -> int:
+    """How many frames are one stack: 2 or more."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 or more frames, got {value}")
+    return value
+
+
 def memory(text: str) -> int:
     """A number of bytes, with K, M or G for powers of 1024."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
@@ -66,6 +74,13 @@ def _add_sources(g) -> None:
         help="two or more frames of one scene, or a "
         "folder of them: an exposure bracket (meie) or a focus stack (mfif); may be given several "
         "times",
+    )
+    g.add_argument(
+        "--group",
+        type=group,
+        metavar="N",
+        help="every N frames of a --stack, in the order of their names, are one bracket and give one picture, named as "
+        "the first of them",
     )
     add_reading_options(g)
 
@@ -116,6 +131,16 @@ def _add_results(g) -> None:
         action="store_true",
         help="also write P's weights as NAME_w.png and NAME_v.png: blue, the loss follows B; white, both alike; red, A",
     )
+    g.add_argument(
+        "--source-index",
+        action="store_true",
+        help="of a focus stack also NAME_index.png, 16 bits: which frame is the sharpest at each pixel, from 1",
+    )
+    g.add_argument(
+        "--depth-map",
+        action="store_true",
+        help="of a focus stack also NAME_depth.png, 16 bits: where the focus lies, from 0, the first frame, to 65535",
+    )
     g.add_argument("--report", metavar="FILE.html", help="also one page to compare sources and results on")
     g.add_argument("--skip-existing", action="store_true", help="leave out what has been fused already")
     g.add_argument(
@@ -158,6 +183,10 @@ def check_options(arguments) -> None:
         raise InputError("--align-frame says what to fuse of aligned pictures; add --align or --transform")
     if arguments.save_transform and not arguments.align:
         raise InputError("--save-transform writes what --align finds; add --align")
+    if (arguments.source_index or arguments.depth_map) and not arguments.stack:
+        raise InputError("--source-index and --depth-map are for focus stacks; add --stack")
+    if arguments.group and not arguments.stack:
+        raise InputError("--group says how many frames of --stack are one picture; add --stack")
     if arguments.stack and (arguments.transform or arguments.save_transform):
         raise InputError("--transform and --save-transform are for pairs, --stack can only be aligned anew (--align)")
     if arguments.range == RUN and arguments.skip_existing:
@@ -195,6 +224,10 @@ def load_model(arguments, task: str | None):
             f"--stack is for the tasks {' and '.join(STACK_TASKS)}; {checkpoint} is for "
             f"{model.task or 'a task it does not tell: add --task'}"
         )
+    if (arguments.source_index or arguments.depth_map) and model.task != "mfif":
+        raise InputError(
+            f"--source-index and --depth-map are for focus stacks (mfif); {checkpoint} is for {model.task}"
+        )
     return model
 
 
@@ -202,11 +235,13 @@ def planned(arguments, task: str | None) -> list[Job]:
     """The jobs that the command line names. InputError where one cannot be read or written as it is asked for."""
     if arguments.stack and task not in (None, *STACK_TASKS):
         raise InputError(f"--stack is for the tasks {' and '.join(STACK_TASKS)}, got {task}")
-    sources, remarks = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task)
+    sources, remarks = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task, arguments.group)
     for remark in remarks:
         print(printable(f"note: {remark}"), file=sys.stderr)
     extension = f".{arguments.format}" if arguments.format else None
-    jobs = plan_jobs(sources, Path(arguments.out), extension, arguments.maps)
+    asked = (("index", arguments.source_index), ("depth", arguments.depth_map))
+    positions = [name for name, wanted in asked if wanted]
+    jobs = plan_jobs(sources, Path(arguments.out), extension, arguments.maps, positions)
     if arguments.depth == 16 and not supports_16_bits(jobs[0].fused):
         raise InputError(f"--depth 16 cannot be written to {jobs[0].fused.suffix}; use png or tif")
     if arguments.save_transform and len(jobs) > 1:
@@ -268,8 +303,9 @@ def rules_of_jobs(arguments, task: str | None, jobs: list[Job]) -> Rules | None:
         rules = LEVELS_OF_RUN, LEVELS_OF_RUN
     if rules is None or LEVELS_OF_RUN not in rules:
         return rules
-    firsts = [path for job in jobs for path in (job.sources if job.stack else job.sources[:1])]
-    seconds = [path for job in jobs if not job.stack for path in job.sources[1:]]
+    files = [list(zip(job.sources, job.pages or (None,) * len(job.sources), strict=True)) for job in jobs]
+    firsts = [file for job, own in zip(jobs, files, strict=True) for file in (own if job.stack else own[:1])]
+    seconds = [file for job, own in zip(jobs, files, strict=True) if not job.stack for file in own[1:]]
     return rules_of_run((firsts, seconds), rules, task, arguments.max_pixels)
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from refusion_jax.cli.common import printable
 from refusion_jax.cli.jobs import Job
 from refusion_jax.data.reading import Rules
 from refusion_jax.errors import InputError
+from refusion_jax.fusing.frame_store import FrameStore, StoredFrame
 from refusion_jax.imaging.color import finished_picture, to_luma, unit_luma
-from refusion_jax.imaging.files import Picture, read_pictures, supports_16_bits, write_image
-from refusion_jax.imaging.levels import AUTO
+from refusion_jax.imaging.files import Picture, levels_of_file, read_pictures, supports_16_bits, write_image
+from refusion_jax.imaging.levels import AUTO, Rule, common
 from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.pixels import to_depth
-from refusion_jax.imaging.ranges import Spans, span_of
-from refusion_jax.imaging.registration import looks_misregistered
+from refusion_jax.imaging.ranges import Span, Spans, span_of
+from refusion_jax.imaging.registration import looks_misregistered, scenes_apart, thumbnail
 from refusion_jax.imaging.resizing import to_one_size
 from refusion_jax.tasks import STACK_TASKS
 
@@ -63,11 +65,22 @@ class Fusion:
 
     def __call__(self, job: Job, notes: Notes) -> tuple[Path, ...]:
         """One job from reading to writing; the files written. Raises InputError for what cannot be fused."""
-        pictures, images, names, facts = self._sources(job, notes)
+        with self._store() as store:
+            return self._run(job, notes, store)
+
+    def _store(self) -> FrameStore:
+        """Where the frames of a stack are kept: a quarter of the memory that fusing may take, then temporary files."""
+        from refusion_jax.fusing.model import default_max_memory
+
+        return FrameStore((self.options.max_memory or default_max_memory()) // 4)
+
+    def _run(self, job: Job, notes: Notes, store: FrameStore) -> tuple[Path, ...]:
+        pictures, images, names, facts = self._sources(job, notes, store)
         fused = self._fused(job, images, self._bits(job, pictures))
         metadata, fused = self._placed(job, pictures, fused, notes)
         self._write(job, fused, metadata, notes)
         maps = self._maps(job, images)
+        self._write_positions(job, images)
         if self.report is not None:
             facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts
             self.report.add(job.name, images[0], images[-1], fused, *maps, facts)
@@ -75,35 +88,56 @@ class Fusion:
 
     def look(self, job: Job, run: "Run") -> None:
         """The network's output of one job kept in a file, and the levels of it and of its sources added to the run."""
-        _, images, _, _ = self._sources(job, Notes(lambda line: None))
-        lumas = [unit_luma(image) for image in images]
-        output = self._output(job, images, lumas, held=run.sums)
-        ends = [span_of(luma) for luma in lumas]
+        with self._store() as store:
+            _, images, _, _ = self._sources(job, Notes(lambda line: None), store)
+            output, ends = self._output(job, images, held=run.sums)
         # The frames of a stack are of one camera.
         run.spans.add(output, [(min(low for low, _ in ends), max(high for _, high in ends))] if job.stack else ends)
         np.save(run.file_of(job), output)
 
     def sums(self, job: Job) -> list[Any]:
         """Those of the network's attention over one pair."""
-        _, images, _, _ = self._sources(job, Notes(lambda line: None))
         seen: list[Any] = []
-        self._output(job, images, [], seen=seen)
+        with self._store() as store:
+            _, images, _, _ = self._sources(job, Notes(lambda line: None), store)
+            self._output(job, images, seen=seen)
         return seen
 
-    def _sources(self, job: Job, notes: Notes) -> tuple[list[Picture], list[np.ndarray], list[str], dict[str, str]]:
+    def _sources(
+        self, job: Job, notes: Notes, store: FrameStore
+    ) -> tuple[list[Picture], list[Any], list[str], dict[str, str]]:
         """(the pictures read, their pixels as they are fused, their files' names, what the report says of them)."""
         rules = self.rules or job.levels or (AUTO, AUTO)
-        each = [rules[0]] * len(job.sources) if job.stack else rules
         together = job.stack or self.model.task in STACK_TASKS
-        pictures = read_pictures(job.sources, each, together, self.options.max_pixels)
+        if job.stack:
+            pictures = self._frames_read(job, rules[0], store)
+        else:
+            pictures = read_pictures(job.sources, rules, together, self.options.max_pixels)
         for side, (path, picture) in enumerate(zip(job.sources, pictures, strict=True)):
             for note in picture.notes:
                 notes.remark(path, note)
             if picture.levels.note:
                 notes.remark(path, f"{picture.levels.note}; --levels sets others", f"levels {0 if together else side}")
         images, names = self._frames(job, pictures)
+        if job.stack and not self.options.no_check and (warning := another_scene(images, names)):
+            notes.warn(
+                f"{job.name}: {warning}; --group N makes one picture of every N frames, --no-check silences this"
+            )
         images, facts = self._aligned(job, images, names, notes)
         return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
+
+    def _frames_read(self, job: Job, rule: Rule, store: FrameStore) -> list[Picture]:
+        """The frames of a stack with one black and one white, one after the other, kept in the store."""
+        pages, limit = job.pages or (None,) * len(job.sources), self.options.max_pixels
+        both = list(zip(job.sources, pages, strict=True))
+        found = common([levels_of_file(path, rule, limit, page) for path, page in both])
+        pictures = []
+        for (path, page), levels in zip(both, found, strict=True):
+            own = Rule("fixed", levels.low, levels.high) if levels.measured else rule
+            (picture,) = read_pictures([path], [own], max_pixels=limit, pages=[page])
+            kept = store.keep(picture.pixels) if not self.options.resize else picture.pixels
+            pictures.append(dataclasses.replace(picture, pixels=kept, levels=levels))
+        return pictures
 
     def _bits(self, job: Job, pictures: Sequence[Picture]) -> int:
         """The bits of the result: --depth, else 16 when a source has 16 and the file can hold them."""
@@ -112,14 +146,14 @@ class Fusion:
 
     def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[str]]:
         """The pictures at one size and their files' names; of a stack each once, of a bracket by brightness."""
-        images = to_one_size([picture.pixels for picture in pictures], self.options.resize)
+        images: list[Any] = to_one_size([picture.pixels for picture in pictures], self.options.resize)
         kept = list(range(len(images)))
         if job.stack:
             from refusion_jax.fusing.stacks import distinct
 
             kept = distinct(images)
             if self.model.task == "meie":  # neighbours in brightness have most in common
-                kept.sort(key=lambda i: float(to_luma(images[i]).mean(dtype=np.float64)))
+                kept.sort(key=lambda i: float(unit_luma(images[i]).mean(dtype=np.float64)))
         return [images[i] for i in kept], [job.sources[i].name for i in kept]
 
     def _aligned(
@@ -134,7 +168,7 @@ class Fusion:
         from refusion_jax.imaging.alignment import Transform, write_transform
         from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
 
-        images = in_one_depth(images)
+        images = in_one_depth([np.asarray(image) for image in images])
         reference = len(images) // 2 if job.stack else 0
         if self.transform is None:
             transforms = find_transforms(images, self.options.align, reference)
@@ -159,14 +193,27 @@ class Fusion:
         with tiles_bar(images[0].shape[:2]) as progress:
             return to_depth(self.model.fuse(*images, **options, progress=progress), bits)
 
-    def _output(self, job: Job, images: list[np.ndarray], lumas: list[np.ndarray], **sums: Any) -> np.ndarray:
-        """The network's output before the range step, (H,W)."""
+    def _output(self, job: Job, images: list[Any], **sums: Any) -> tuple[np.ndarray, list[Span]]:
+        """(the network's output before the range step, (H,W); the span of each source's luma)."""
         if job.stack and len(images) > 2:
-            from refusion_jax.fusing.stacks import fuse_lumas
+            from refusion_jax.fusing.stacks import stack_output
 
-            return fuse_lumas(lumas, self.model.task, self.model.network_output)
+            return stack_output(self.model, images)
+        images = [np.asarray(image) for image in images]
         with tiles_bar(images[0].shape[:2]) as progress:
-            return self.model.network_output(*images, progress=progress, **sums)
+            output = self.model.network_output(*images, progress=progress, **sums)
+        return output, [span_of(unit_luma(image)) for image in images]
+
+    def _write_positions(self, job: Job, images: Sequence[Any]) -> None:
+        """Which frame of a focus stack each pixel comes from, and where between the frames its focus lies."""
+        if not job.positions:
+            return
+        from refusion_jax.fusing.stacks import focus_positions
+
+        index, depth = focus_positions(images)
+        for path in job.positions:
+            is_index = path.stem.endswith("_index")
+            write_image(path, index if is_index else np.rint(depth * 65535).astype(np.uint16))
 
     def _placed(
         self, job: Job, pictures: Sequence[Picture], fused: np.ndarray, notes: Notes
@@ -310,19 +357,29 @@ def _interrupts() -> Iterator[list[int]]:
 
 def shift_warnings(images: Sequence[np.ndarray], names: Sequence[str]) -> list[str]:
     """A line for each picture that looks shifted against the one before it."""
-    lumas = [to_luma(image) for image in images]
     warnings = []
-    for i in range(1, len(lumas)):
-        warning = looks_misregistered(lumas[i - 1], lumas[i])
+    for i, (before, luma) in enumerate(pairwise(to_luma(np.asarray(image)) for image in images), 1):
+        warning = looks_misregistered(before, luma)
         if warning:
             warnings.append(f"{warning} ({names[i]} against {names[i - 1]})" if len(names) > 2 else warning)
     return warnings
 
 
+def another_scene(images: Sequence[Any], names: Sequence[str]) -> str | None:
+    """A line that names the two most different frames where a stack does not show one scene."""
+    found = scenes_apart([thumbnail(to_luma(np.asarray(image))) for image in images])
+    if found is None:
+        return None
+    return f"its frames do not show one scene: {names[found[0]]} and {names[found[1]]} differ most"
+
+
 def in_one_depth(images: Sequence[np.ndarray], least: int = 8) -> list[np.ndarray]:
     """The pictures, uint8 or uint16, at the largest depth among them, or `least` bits if that is more."""
     deepest = max(least, *(image.dtype.itemsize * 8 for image in images))
-    return [to_depth(image, deepest) for image in images]
+    for image in images:
+        if isinstance(image, StoredFrame):
+            image.bits = deepest
+    return [image if isinstance(image, StoredFrame) else to_depth(image, deepest) for image in images]
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from refusion_jax.data.pairs import natural_key
 from refusion_jax.data.reading import Rules
 from refusion_jax.data.search import discover, expanded, pairs_from_arguments
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS
+from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, pages_of
+from refusion_jax.imaging.raw import without_raw_doubles
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,19 @@ class Sources:
     paths: tuple[Path, ...]
     stack: bool = False
     levels: Rules | None = None
+    pages: tuple[int, ...] | None = None
 
 
 def find_sources(
-    pairs: Sequence[tuple[str, str]], data: str | None, stacks: Sequence[Sequence[str]], task: str | None
+    pairs: Sequence[tuple[str, str]],
+    data: str | None,
+    stacks: Sequence[Sequence[str]],
+    task: str | None,
+    group: int | None = None,
 ) -> tuple[list[Sources], list[str]]:
     """Everything that --pair, --data and --stack name, in this order, and what to know of the order of the sources.
 
-    Raises InputError for what is not there.
+    group: how many frames of a --stack make one picture, None: all. Raises InputError for what is not there.
     """
     found = [pair for a, b in pairs for pair in pairs_from_arguments(a, b)]
     remarks: list[str] = []
@@ -44,30 +50,50 @@ def find_sources(
             + (f"; so it is with {len(swapped) - 1} more" if len(swapped) > 1 else "")
             + "; the order matters: give the first source first"
         )
-    stacked = [_stack(words) for words in stacks]
+    stacked = [stack for words in stacks for stack in _stacks(words, group)]
     return [Sources(pair.name, (pair.a, pair.b), levels=pair.levels) for pair in found] + stacked, remarks
 
 
-def _stack(words: Sequence[str]) -> Sources:
-    """The frames that one --stack names: pictures, or the pictures directly in a folder, in natural order."""
+def _stacks(words: Sequence[str], group: int | None) -> list[Sources]:
+    """The stacks that one --stack names: pictures, or those directly in a folder, in natural order, as one or in groups
+    of a number of frames; each TIFF of several pages as a stack of its own."""
+    frames = _frames(words)
+    counts = [pages_of(frame) for frame in frames]
+    if frames and min(counts) > 1 and group is None:
+        return [
+            Sources(frame.stem, (frame,) * count, stack=True, pages=tuple(range(count)))
+            for frame, count in zip(frames, counts, strict=True)
+        ]
+    if len(frames) < 2:
+        raise InputError(f"--stack needs two or more pictures, got {len(frames)}: {', '.join(map(str, frames))}")
+    if group is None:
+        folder = Path(words[0])
+        is_one_folder = len(words) == 1 and folder.is_dir()
+        return [Sources(folder.resolve().name if is_one_folder else frames[0].stem, tuple(frames), stack=True)]
+    if len(frames) % group:
+        raise InputError(f"--group {group}: {len(frames)} frames are no whole number of groups; take some away")
+    groups = [tuple(frames[i : i + group]) for i in range(0, len(frames), group)]
+    return [Sources(files[0].stem, files, stack=True) for files in groups]
+
+
+def _frames(words: Sequence[str]) -> list[Path]:
+    """The pictures named, and those directly in the folders named, these in natural order."""
     frames: list[Path] = []
     for path in (path for word in words for path in expanded(word)):
         if path.is_dir():
-            inside = [p for p in path.iterdir() if p.suffix.lower() in READABLE_EXTENSIONS and p.is_file()]
-            inside = [p for p in inside if not p.name.startswith(".")]
-            if not inside:
-                there = what_is_there(p.name for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            inside = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+            images = [p for p in inside if p.suffix.lower() in READABLE_EXTENSIONS]
+            if not images:
+                there = what_is_there(p.name for p in inside)
                 raise InputError(f"{path}: expected a folder of pictures, found none{there and ', but '}{there}")
-            frames += sorted(inside, key=lambda p: natural_key(p.name.casefold()))
+            names = set(without_raw_doubles([p.name for p in images]))
+            images = [p for p in images if p.name in names]
+            frames += sorted(images, key=lambda p: natural_key(p.name.casefold()))
         elif not path.exists():
             raise InputError(f"{path}: no such file or folder")
         else:
             frames.append(path)
-    if len(frames) < 2:
-        raise InputError(f"--stack needs two or more pictures, got {len(frames)}: {', '.join(map(str, frames))}")
-    folder = Path(words[0])
-    is_one_folder = len(words) == 1 and folder.is_dir()
-    return Sources(folder.resolve().name if is_one_folder else frames[0].stem, tuple(frames), stack=True)
+    return frames
 
 
 @dataclass(frozen=True)
@@ -81,18 +107,24 @@ class Job:
     maps: tuple[Path, ...] = ()
     stack: bool = False
     levels: Rules | None = None
+    pages: tuple[int, ...] | None = None
+    """Of each source, where they are those of a TIFF."""
+    positions: tuple[Path, ...] = ()
+    """Of a focus stack: NAME_index.png and NAME_depth.png, where they are asked for."""
 
     @property
     def results(self) -> tuple[Path, ...]:
         """All files that it writes."""
-        return (self.fused, *self.maps)
+        return (self.fused, *self.maps, *self.positions)
 
 
-def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False) -> list[Job]:
+def plan_jobs(
+    sets: Sequence[Sources], out: Path, extension: str | None = None, maps: bool = False, positions: Sequence[str] = ()
+) -> list[Job]:
     """The jobs of sets of sources, in order.
 
     out: a picture's name (for one set) or a folder. extension: of the pictures in a folder, with its dot (default
-    .png). maps: also plan NAME_w.png and NAME_v.png.
+    .png). maps: also plan NAME_w.png and NAME_v.png. positions: of stacks, also NAME_index.png and NAME_depth.png.
     Raises InputError when `out` can be neither, when two results would be one file and when one would be a source.
     """
     paths = _result_paths([one.name for one in sets], out, extension)
@@ -100,7 +132,8 @@ def plan_jobs(sets: Sequence[Sources], out: Path, extension: str | None = None, 
     for one, path in zip(sets, paths, strict=True):
         stem = path.name[: -len(path.suffix)]
         extra = tuple(path.with_name(f"{stem}_{kind}.png") for kind in "wv") if maps else ()
-        jobs.append(Job(one.name, one.paths, path, extra, one.stack, one.levels))
+        places = tuple(path.with_name(f"{stem}_{kind}.png") for kind in positions) if one.stack else ()
+        jobs.append(Job(one.name, one.paths, path, extra, one.stack, one.levels, one.pages, places))
     _check_results(jobs)
     return jobs
 

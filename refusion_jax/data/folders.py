@@ -14,6 +14,7 @@ from refusion_jax.data.datasets import LETTERS, Affix, Row, fold
 from refusion_jax.data.pairs import Unpaired
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS
+from refusion_jax.imaging.raw import without_raw_doubles
 
 MAX_DEPTH = 8
 
@@ -80,7 +81,7 @@ def _scan(folder: Path) -> Listing:
                     (folders if entry.is_dir() else others).append(name)
     except OSError as error:
         raise InputError(f"{folder}: cannot list the folder: {error.strerror}") from error
-    return Listing(folder, tuple(sorted(folders)), tuple(sorted(images)), tuple(sorted(others)))
+    return Listing(folder, tuple(sorted(folders)), tuple(sorted(without_raw_doubles(images))), tuple(sorted(others)))
 
 
 VOLUMES = frozenset({".nii", ".nii.gz", ".dcm", ".mha", ".mhd", ".nrrd", ".ima", ".hdr"})

@@ -16,6 +16,7 @@ from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.tasks import STACK_TASKS
 
 Rules = tuple[Rule, Rule]
+File = tuple[Path, int | None]  # and its page
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class PairReader:
         if self.rules is None or RUN not in self.rules:
             return self
         pairs = list(pairs)
-        files = ([pair.a for pair in pairs], [pair.b for pair in pairs])
+        files = ([(pair.a, None) for pair in pairs], [(pair.b, None) for pair in pairs])
         return dataclasses.replace(self, rules=rules_of_run(files, self.rules, self.task, self.max_pixels))
 
     def remarks(self, pairs: Sequence[Pair]) -> list[str]:
@@ -72,14 +73,14 @@ class PairReader:
 
 
 def rules_of_run(
-    files: tuple[Sequence[Path], Sequence[Path]], rules: Rules, task: str | None, max_pixels: int = MAX_PIXELS
+    files: tuple[Sequence[File], Sequence[File]], rules: Rules, task: str | None, max_pixels: int = MAX_PIXELS
 ) -> Rules:
     """The rules with "run" replaced by one range over all files of a source, for meie and mfif of both sources.
 
     A rule stays "auto" where all files have 8 bits. Raises InputError for a file that cannot be read.
     """
     found = tuple(
-        [levels_of_file(file, AUTO, max_pixels) for file in own] if rule == RUN else []
+        [levels_of_file(path, AUTO, max_pixels, page) for path, page in own] if rule == RUN else []
         for own, rule in zip(files, rules, strict=True)
     )
     if task in STACK_TASKS:

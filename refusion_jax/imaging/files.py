@@ -4,6 +4,7 @@ import io
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.levels import AUTO, EIGHT_BITS, Levels, Rule, Values, common, find_levels, has_data, scaled
 from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, exif_block, fitted
 from refusion_jax.imaging.pixels import to_depth
-from refusion_jax.imaging.reading import one_line, opened
+from refusion_jax.imaging.raw import RAW_EXTENSIONS
+from refusion_jax.imaging.reading import TIFF_PREFIXES, one_line, opened
 from refusion_jax.runtime.writing import whole_file
 
 # Extensions that count as images when a folder is searched.
-READABLE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"})
+READABLE_EXTENSIONS = RAW_EXTENSIONS | frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
+    | {".jp2", ".j2k", ".avif", ".heic", ".heif"}
+)
 WRITABLE_FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -68,16 +73,21 @@ def read_picture(path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = M
 
 
 def read_pictures(
-    paths: Sequence[str | os.PathLike], rules: Sequence[Rule], together: bool = False, max_pixels: int = MAX_PIXELS
+    paths: Sequence[str | os.PathLike],
+    rules: Sequence[Rule],
+    together: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    pages: Sequence[int | None] | None = None,
 ) -> list[Picture]:
     """Read several image files as `read_picture` does, by a rule each.
 
+    pages: of TIFF files, from 0; None: the first, with a note where there are more.
     together: they have one black and one white, as the frames of one camera do, so that a dark frame stays dark.
     """
     found: list[tuple[Values, Levels]] = []
     remarks: list[tuple[Metadata, tuple[str, ...]]] = []
-    for path, rule in zip(paths, rules, strict=True):
-        with opened(path, max_pixels) as source:
+    for path, rule, page in zip(paths, rules, pages or [None] * len(paths), strict=True):
+        with opened(path, max_pixels, page) as source:
             notes = source.remarks()
             metadata, more = source.metadata()
             remarks.append((metadata, (*notes, *more)))
@@ -101,9 +111,21 @@ def _without_data(values: Values) -> np.ndarray | None:
     return np.logical_not(mask if mask.ndim == 2 else mask.any(-1))
 
 
-def levels_of_file(path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = MAX_PIXELS) -> Levels:
+def pages_of(path: str | os.PathLike) -> int:
+    """How many pictures a file holds: the pages of a TIFF that are like its first, 1 of any other."""
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(4) in TIFF_PREFIXES:
+            from refusion_jax.imaging.tiff import count_pages
+
+            return count_pages(file)
+    return 1
+
+
+def levels_of_file(
+    path: str | os.PathLike, rule: Rule = AUTO, max_pixels: int = MAX_PIXELS, page: int | None = None
+) -> Levels:
     """The levels that `read_picture` takes; of 8 bits without decoding the file. Raises InputError as it does."""
-    with opened(path, max_pixels) as source:
+    with opened(path, max_pixels, page) as source:
         return find_levels(source.values(), rule) if source.is_deep else EIGHT_BITS
 
 

@@ -19,9 +19,11 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.levels import Values
 from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, carried_over
 from refusion_jax.imaging.pixels import as_shown, bands, shown_shape, valid_orientation
+from refusion_jax.imaging.raw import RAW_EXTENSIONS, RawSource
 from refusion_jax.runtime.writing import reason
 
 TIFF_PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _GREY_MODES = frozenset({"L", "1", "LA", "La"})
 _GREY_16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
@@ -187,7 +189,7 @@ def _significant_bits(file: BinaryIO) -> int | None:
 
 
 @contextmanager
-def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
+def opened(path: str | os.PathLike, max_pixels: int, page: int | None = None) -> Iterator[Source]:
     """The opened file, not yet decoded. Whatever opening or decoding it raises becomes an InputError of one line."""
     path = Path(path)
     try:
@@ -202,7 +204,7 @@ def opened(path: str | os.PathLike, max_pixels: int) -> Iterator[Source]:
             # Pillow warns of odd tags on the way to its error, or where nothing is wrong with the pixels. Should
             # two threads restore each other's filters, this one stays: harmless.
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            source = _read_header(path, file)
+            source = _read_header(path, file, page)
             height, width = source.shape
             if width * height > max_pixels:
                 raise InputError(
@@ -231,16 +233,35 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _read_header(path: Path, file: BinaryIO) -> Source:
+def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
     head = file.read(26)
     if head.startswith(TIFF_PREFIXES):
-        from refusion_jax.imaging.tiff import TiffSource
+        from refusion_jax.imaging.tiff import TiffSource, is_raw
 
-        source = TiffSource(path, file)
+        if path.suffix.lower() in RAW_EXTENSIONS or is_raw(file):
+            return RawSource(path, file)
+        source = TiffSource(path, file, page)
         if source.is_read_here:
             return source
+    if path.suffix.lower() in RAW_EXTENSIONS and head[:3] != b"\xff\xd8\xff" or head[4:12] == b"ftypcrx ":
+        return RawSource(path, file)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _register_heif(path)
+    if page:
+        raise InputError(f"{path}: expected pages in grey or RGB, got other ones; save each as a picture of its own")
     file.seek(0)
     return PillowSource(path, file, head, Image.open(file))
+
+
+def _register_heif(path: Path) -> None:
+    """Lets Pillow read HEIC; InputError where the library is missing."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise InputError(
+            f"{path}: a HEIC picture; to read it, pip install 'pillow-heif>=1.0', or save it as PNG"
+        ) from None
+    register_heif_opener()
 
 
 class _LiftedLimit:

@@ -1,5 +1,7 @@
 """How far one picture of a scene lies from another: the shift between the two, and whether it calls for a warning."""
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,12 @@ _SECOND = 0.6
 _AT_ZERO = 0.5
 _SMALLEST_SHIFT = 1.75  # pixels
 _SMALLEST_REDUCED_SHIFT = 0.75  # pixels of the reduced copy
+
+
+_SCENE_PIXELS = 16_000
+# Likeness of two frames of one scene: of 23 exposure and 29 focus pairs 0.13 to 0.99, of pictures of two scenes 0.05,
+# 0.09, 0.14 (median, 90 %, 99 %).
+_SAME_SCENE = 0.14
 
 
 class Shift(NamedTuple):
@@ -163,3 +171,46 @@ def _vertex(values: np.ndarray, i: int) -> float:
     low, top, high = (float(v) for v in values[i - 1 : i + 2])
     bend = low - 2 * top + high
     return 0.5 * (low - high) / bend if bend < 0 else 0.0
+
+
+def thumbnail(luma: np.ndarray) -> np.ndarray:
+    """A luma picture (H,W) reduced to about 16,000 pixels, float32: enough to tell scenes apart."""
+    return _reduced(luma, max(1, round(float(np.sqrt(luma.size / _SCENE_PIXELS)))))
+
+
+def scenes_apart(thumbnails: Sequence[np.ndarray]) -> tuple[int, int] | None:
+    """The positions of the two most different of several pictures (`thumbnail`) where these do not show one scene.
+
+    They do where each is alike another and these are alike on: of an exposure bracket, the darkest and the brightest
+    frame may have next to nothing in common. None where they show one scene, or too little to tell.
+    """
+    spectra = [_scene_spectrum(x) for x in thumbnails]
+    found = {i: spectrum for i, spectrum in enumerate(spectra) if spectrum is not None}
+    known = list(found)
+    alike = {(i, j): _likeness(found[i], found[j]) for i, j in combinations(known, 2)}
+    reached, waiting = set(), known[:1]
+    while waiting:
+        i = waiting.pop()
+        reached.add(i)
+        waiting += [j for j in known if j not in reached and alike[min(i, j), max(i, j)] >= _SAME_SCENE]
+    apart = {both: value for both, value in alike.items() if (both[0] in reached) != (both[1] in reached)}
+    return min(apart, key=lambda both: apart[both]) if apart else None
+
+
+def _scene_spectrum(luma: np.ndarray) -> np.ndarray | None:
+    """The spectrum of a thumbnail's edge directions, of length 1; None if it has no edges."""
+    edges = _edges(luma)
+    if edges is None:
+        return None
+    height, width = luma.shape
+    spectrum = np.fft.fft2(edges * np.outer(_taper(height), _taper(width)))
+    return spectrum / np.linalg.norm(spectrum)
+
+
+def _likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The correlation of two pictures' edge directions, -1 to 1, at the displacement where it is largest."""
+    if one.shape != other.shape:
+        return 1.0
+    whole = np.fft.ifft2(np.conj(one) * other).real * one.size
+    ry, rx = (max(2, int(n * _FARTHEST)) for n in whole.shape)
+    return float(np.roll(whole, (ry, rx), (0, 1))[: 2 * ry + 1, : 2 * rx + 1].max())

@@ -59,9 +59,9 @@ class TiffSource:
     and whatever damaged tags lead to."""
 
     @_quietly()
-    def __init__(self, path: Path, file: BinaryIO):
-        self.path, self.file, self.page = path, file, _first_page(file)
-        page = self.page
+    def __init__(self, path: Path, file: BinaryIO, number: int | None = None):
+        self.path, self.file, self.page = path, file, _page(file, number or 0)
+        self.number, page = number, self.page
         self.bits: int = max(np.ravel(page.bitspersample).tolist())
         self.orientation = valid_orientation(page.tags.valueof(274))
         is_left_to_pillow = self.bits <= 8 or self.bits == 16 and page.photometric == _CMYK
@@ -118,7 +118,7 @@ class TiffSource:
             is_alpha = extra & {_PREMULTIPLIED, _ALPHA}
             remarks.append("alpha dropped" if is_alpha else "channels beside the colours dropped")
         with suppress(Exception):  # a damaged second page is not ours to read
-            if self.page.parent.pages[1]:
+            if self.number is None and self.page.parent.pages[1]:
                 remarks.append("the first of several pages used")
         return remarks
 
@@ -193,10 +193,36 @@ class TiffSource:
         return np.moveaxis(stored, 0, -1) if page.planarconfig == 2 else stored
 
 
-def _first_page(file: BinaryIO) -> TiffPage:
+@_quietly()
+def is_raw(file: BinaryIO) -> bool:
+    """Whether a TIFF is a camera's raw file, whose first page may be no more than a thumbnail."""
+    with suppress(Exception):  # damaged tags raise anything
+        file.seek(0)
+        page = TiffFile(file).pages[0]
+        if not isinstance(page, TiffPage):
+            return False
+        tags = page.tags
+        is_thumbnail = 330 in tags and bool(tags.valueof(254, default=0) & 1)  # with the picture in a directory below
+        return 50706 in tags or tags.valueof(262) in (32803, 34892) or is_thumbnail  # DNG; of single colours, linear
+    return False
+
+
+@_quietly()
+def count_pages(file: BinaryIO) -> int:
+    """How many pages of a TIFF are pictures like its first: of its size, depth and colours. 1 for what is none."""
+    with suppress(Exception):  # damaged tags raise anything
+        file.seek(0)
+        pages = TiffFile(file).pages
+        alike = [page for page in pages if isinstance(page, TiffPage)]
+        kinds = [(page.shape, page.bitspersample, page.photometric) for page in alike]
+        return max(1, next((i for i, kind in enumerate(kinds) if kind != kinds[0]), len(kinds)))
+    return 1
+
+
+def _page(file: BinaryIO, number: int) -> TiffPage:
     file.seek(0)
     with suppress(Exception):  # damaged tags raise anything
-        page = TiffFile(file).pages[0]
+        page = TiffFile(file).pages[number]
         if isinstance(page, TiffPage) and 1 <= page.samplesperpixel <= 64:
             return page
     raise ValueError("its directory is damaged")
