@@ -349,6 +349,20 @@ def test_filter_is_the_direct_sum(shape, taps):
     np.testing.assert_allclose(out.ravel(), direct, rtol=0, atol=1e-12 * taps * taps)
 
 
+@pytest.mark.parametrize("taps", [3, 11, 31])
+def test_products_are_small_enough_for_one_core(monkeypatch, taps):
+    """OpenBLAS hands larger ones to threads, which cost more than the product on a busy machine."""
+    sizes, matmul = [], np.matmul
+
+    def spy(left, right, out):
+        sizes.append(left.shape[0] * left.shape[1] * right.shape[1])
+        return matmul(left, right, out=out)
+
+    monkeypatch.setattr(np, "matmul", spy)
+    filters.filter_valid(np.zeros((900, 1100)), filters.banded(np.ones(taps)))
+    assert max(sizes) <= 2**18
+
+
 def test_strips_cover_every_row_once():
     for height, width in ((1, 1), (64, 10**7), (65, 10**7), (480, 640), (5000, 7)):
         rows = [row for start, stop in filters.strips(height, width) for row in range(start, stop)]
