@@ -91,6 +91,17 @@ def pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, planes.astype(np.uint16) * 257, photometric="rgb", **options)
         yield "tif", buffer.getvalue()
+    geo = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (42113, "s", 0, "7", True), (340, "H", 1, 0, True)]
+    for values in (grey.astype(np.float32) / 9 - 5, grey.astype(np.int16) - 99, colour.astype(np.float64) / 255):
+        buffer = io.BytesIO()
+        kind = "rgb" if values.ndim == 3 else "minisblack"
+        tifffile.imwrite(buffer, values, photometric=kind, compression="zlib", extratags=geo)
+        yield "tif", buffer.getvalue()
+    yield "pgm", b"P5 32 24 4095\n" + (grey.astype(">u2") * 16).tobytes()
+    buffer = io.BytesIO()
+    dng = [(50706, "B", 4, bytes([1, 4, 0, 0]), True), (33422, "B", 4, bytes([0, 1, 1, 2]), True)]
+    tifffile.imwrite(buffer, grey.astype(np.uint16) * 16, photometric="cfa", extratags=dng)
+    yield "dng", buffer.getvalue()
     image = Image.fromarray(colour)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"

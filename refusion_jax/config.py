@@ -45,7 +45,7 @@ class DataSettings:
     exclude: tuple[str, ...] = ()  # names of pairs to leave out altogether
     # Black and white of files of more than 8 bits: auto, whole, run, LO,HI or percentile:P,Q; or a=RULE b=RULE.
     levels: str = "auto"
-    cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory up to this many MiB
+    cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory: MiB, half of the free ones at most
     scenes: int = setting(96, least=2)  # number of built-in scenes when dir is ""
     scene_size: int = setting(256, least=32)  # their side, pixels
 

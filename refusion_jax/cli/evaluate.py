@@ -148,6 +148,10 @@ def run(arguments) -> int:
         )
     written = tables.write_reports(out, evaluation, table)
     print(tables.as_text(evaluation, table))
+    if evaluation.blank:
+        names = ", ".join(evaluation.blank[:3]) + (", ..." if len(evaluation.blank) > 3 else "")
+        count = len(evaluation.blank)
+        print(printable(f"note: in {count} of {len(pairs)} pairs a source is blank ({names}); they count in the means"))
     print("wrote " + ", ".join(str(path) for path in [out / tables.PER_IMAGE, *written]))
     return 0
 

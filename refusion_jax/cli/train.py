@@ -71,6 +71,7 @@ def resumed_config(run: Path, arguments):
     from refusion_jax import config
 
     saved = config.load(run / "config.toml")
+    check_not_edited(run, config.flatten(config.to_dict(saved), "saved"))
     flat = dict(map(config.parse_assignment, arguments.assignments))
     if arguments.data is not None:
         flat["data.dir"] = arguments.data
@@ -89,6 +90,27 @@ def resumed_config(run: Path, arguments):
     return new
 
 
+def check_not_edited(run: Path, settings: dict) -> None:
+    """InputError where config.toml was edited to other settings than the newest checkpoint was trained with."""
+    from refusion_jax import config
+    from refusion_jax.weights import orbax_folder
+
+    newest = orbax_folder.newest(run)
+    if newest is None:
+        return
+    try:
+        trained = config.flatten(orbax_folder.read_info(newest)["config"], str(newest))
+    except Exception:  # noqa: BLE001 - whatever is wrong with the checkpoint, restoring it says what
+        return
+    for key, value in settings.items():
+        before = trained.get(key, value)
+        if value != (tuple(before) if isinstance(value, tuple) else before) and not key.startswith(MAY_CHANGE):
+            raise InputError(
+                f"{run / 'config.toml'} says {key} = {value!r}, but the run was trained with {before!r} (the checkpoint"
+                f" {newest} has it); put that back, or start a new run with another --out"
+            )
+
+
 def with_absolute_data(config):
     """The configuration with the folder or manifest of pairs as an absolute path: a run can go on from anywhere."""
     if not config.data.dir:
@@ -103,11 +125,13 @@ def with_absolute_data(config):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, dir=folder))
 
 
-def load_data(config):
-    """The training data a configuration names."""
+def load_data(config, may_have_moved: bool = False):
+    """The training data a configuration names. may_have_moved: a run goes on with those that it began with."""
     from refusion_jax.training import sources
 
     data = config.data
+    if data.dir and may_have_moved and not Path(data.dir).exists():
+        raise InputError(f"{data.dir}: the run's data are no longer there; say where they are now with --data DIR")
     if data.dir:
         return sources.from_folder(
             Path(data.dir),
@@ -199,7 +223,8 @@ def run(arguments) -> int:
 
     # All processes look before one writes: the run that process 0 begins is not one that others find there.
     out, resuming, config = processes.together(lambda: settle(arguments))
-    data = processes.together(lambda: load_data(config))
+    moved = resuming and arguments.data is None
+    data = processes.together(lambda: load_data(config, moved))
     from refusion_jax import config as configuration
     from refusion_jax.runtime.compiling import enable_cache
     from refusion_jax.training import devices, loop, run_directory, warm_start

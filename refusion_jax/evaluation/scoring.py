@@ -60,6 +60,8 @@ class Evaluation:
     data: Data
     results: tuple[Result, ...]
     """In the order the methods were given."""
+    blank: tuple[str, ...] = ()
+    """Pairs of which a source has one level alone: metrics of such pairs mean little, but count in the means."""
 
     def mean_ranks(self) -> list[float]:
         """Of each method by its mean scores, as `mean_ranks` does."""
@@ -121,16 +123,16 @@ def evaluate(
     jobs = ((method.name, pair, _fused(method, pair, reader)) for method in methods for pair in data.pairs)
     # Fresh processes: a fork of one that runs JAX may hang.
     processes = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
-    results = []
+    results, blank = [], {}
     with closing(in_order(score_job, jobs, workers, processes)) as scored, _rows(table, names, protocol, data) as write:
         for method in methods:
             scores = {}
             for pair in data.pairs:
-                scores[pair.name] = values = next(scored)
+                scores[pair.name], blank[pair.name] = values, _ = next(scored)
                 write([method.name, pair.name, *(repr(values[name]) for name in names)], method.checkpoint or "")
                 progress(method.name, pair.name)
             results.append(Result(method, scores))
-    return Evaluation(protocol, tuple(chosen), data, tuple(results))
+    return Evaluation(protocol, tuple(chosen), data, tuple(results), tuple(name for name in blank if blank[name]))
 
 
 @contextmanager
@@ -201,8 +203,9 @@ def _fused(method: Method, pair: Pair, reader: PairReader) -> Path | np.ndarray 
         return InputError(f"{method.name}, pair '{pair.name}': {error}")
 
 
-def _score_job(job: _Job, protocol: str, metrics: Sequence[str], reader: PairReader) -> dict[str, float]:
-    """Scores one pair; a function of the module, so that other processes can run it."""
+def _score_job(job: _Job, protocol: str, metrics: Sequence[str], reader: PairReader) -> tuple[dict[str, float], bool]:
+    """(the scores of one pair, whether one of its sources has one level alone); a function of the module, so that other
+    processes can run it."""
     name, pair, fused = job
     if isinstance(fused, InputError):
         raise fused
@@ -222,7 +225,7 @@ def _score_job(job: _Job, protocol: str, metrics: Sequence[str], reader: PairRea
     if reader.task == "meie":
         a, b = darker_first(a, b)
     try:
-        return score(a, b, fused, protocol, metrics)
+        return score(a, b, fused, protocol, metrics), any(np.ptp(source) == 0 for source in (a, b))
     except InputError as error:
         raise InputError(f"{name}, pair '{pair.name}': {error}") from None
 

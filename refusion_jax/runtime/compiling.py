@@ -88,8 +88,18 @@ def jit(function: Callable, **options) -> Jitted:
 
 
 def enable_cache() -> None:
-    """Keeps compiled functions on disk (JAX_COMPILATION_CACHE_DIR, else the user's cache folder), for the scripts."""
+    """Keeps compiled functions on disk (JAX_COMPILATION_CACHE_DIR, else the user's cache folder), for the scripts.
+
+    Without a folder that can be written nothing is kept; JAX would warn of every function.
+    """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "refusion_jax", "xla"))
+        folder = os.path.join(base, "refusion_jax", "xla")
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError:
+            return
+        if not os.access(folder, os.W_OK):
+            return
+        jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -11,6 +11,7 @@ from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.levels import parse_rules
+from refusion_jax.runtime.memory import available_bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def from_folder(
     text = f"{len(train)} training and {len(validation)} validation pairs from {folder}"
     if tests:
         text += f" ({tests} of its test part left out)"
-    room = cache_mib * 2**20
+    room = min(cache_mib * 2**20, available_bytes() // 2)
     reader = PairReader(task, None if levels == "auto" else parse_rules(levels)).over(pairs)
     return TrainingData(
         luma_pairs_from_files(train, reader, room),

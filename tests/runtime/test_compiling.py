@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from refusion_jax.runtime.compiling import jit
+from refusion_jax.runtime.compiling import enable_cache, jit
 
 
 def test_prepare_compiles_and_does_not_run():
@@ -32,3 +33,19 @@ def test_prepare_compiles_and_does_not_run():
         assert len(compiled) == 1 and len(ran) == 1
     finally:
         jax.monitoring.unregister_event_duration_listener(count)
+
+
+@pytest.mark.parametrize("home", ["file", "file/below"])
+def test_no_cache_where_none_can_be_written(tmp_path, monkeypatch, home):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        enable_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        enable_cache()
+        assert (tmp_path / "refusion_jax" / "xla").is_dir()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
