@@ -1,7 +1,7 @@
 // Fuses in the background: F in passes over tiles (export/passes.py), then range and colour as fuse.py has them.
 const OWN = 256; // a tile's own pixels, at most, per side
 const LUMA = [0.299, 0.587, 0.114];
-const BORDER = 2, FLAT = 0.5 / 255; // imaging/ranges.py
+const BORDER = 8, FLAT = 0.5 / 255; // imaging/ranges.py
 
 let ort, site, files, provider;
 const sessions = {}; // task -> one per pass
@@ -133,9 +133,8 @@ const clip = (x, low, high) => Math.min(Math.max(x, low), high);
 // imaging/ranges.py: a function from F's output to [0,1].
 function rule(range, raw, lumas, { width, height }) {
   if (range === "sources") {
-    const inside = Math.min(width, height) > 2 * BORDER
-      ? raw.filter((_, i) => i % width >= BORDER && i % width < width - BORDER && i >= BORDER * width && i < (height - BORDER) * width)
-      : raw;
+    const border = Math.min(BORDER, Math.floor(Math.min(width, height) / 4));
+    const inside = raw.filter((_, i) => i % width >= border && i % width < width - border && i >= border * width && i < (height - border) * width);
     const [ownLow, ownHigh] = extremes(inside);
     const [[low0, high0], [low1, high1]] = lumas.map(extremes);
     const low = Math.min(low0, low1), high = Math.max(high0, high1);
