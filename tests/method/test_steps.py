@@ -232,13 +232,18 @@ def test_the_inner_loop_is_used_as_given():
     assert recorded(first_order=True) == 0
 
 
+def test_the_steps_of_the_method_are_the_usual_ones():
+    assert steps.chosen_steps() is steps.make_steps
+    assert steps.chosen_steps("refusion_jax.method.steps:several") is steps.several
+
+
 def test_p_is_evaluated_anew_where_asked_for_and_nowhere_else():
     nets, params = stand_in()
     optimizers = steps.make_optimizers()
-    for recompute in (False, True):
-        meta_step, _ = steps.make_steps(nets, LOSS, optimizers, recompute=recompute)
+    for asked in ({}, {"recompute": False}, {"recompute": True}):
+        meta_step, _ = steps.make_steps(nets, LOSS, optimizers, **asked)
         program = str(jax.make_jaxpr(meta_step)(steps.init_state(params, optimizers), TRAIN, TEST))
-        assert ("is_finite" in program) == recompute  # of the cotangent, in meta.recomputed
+        assert ("is_finite" in program) == asked.get("recompute", False)  # of the cotangent, in meta.recomputed
 
 
 def test_recomputing_changes_no_update():
