@@ -35,7 +35,7 @@ from refusion_jax.method.health import reconstruction_health  # noqa: E402
 from refusion_jax.method.losses import sobel  # noqa: E402
 from refusion_jax.models import build as networks  # noqa: E402
 from refusion_jax.models.build import Params  # noqa: E402
-from refusion_jax.runtime.compiling import enable_cache, jit, run_once  # noqa: E402
+from refusion_jax.runtime.compiling import enable_cache, jit  # noqa: E402
 from refusion_jax.training.trainer import open_streams  # noqa: E402
 from refusion_jax.weights.reading import read_weights  # noqa: E402
 
@@ -174,7 +174,7 @@ def main():
     nets = networks.linen_networks(*modules)
     channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
     optimizers = steps.make_optimizers(config.train, config.meta)
-    fresh = run_once(lambda key: networks.init_params(modules, key, channels), jax.random.key(config.seed))
+    fresh = networks.init_params(modules, jax.random.key(config.seed), channels)
     _, fusion_step = steps.make_steps(nets, config.loss, optimizers, warmup=2**31 - 1)
     fusion_step, probe = jit(fusion_step), make_probe(nets, config)
     measured = partial(measure, probe, config=config, data=data, batches=given.batches, same_pairs=given.same_pairs)

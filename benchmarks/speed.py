@@ -51,11 +51,11 @@ def measure_fuse(size: str, repeat: int) -> dict[str, float]:
     from refusion_jax.fusing.model import Model
     from refusion_jax.models import build as networks
     from refusion_jax.models.build import init_params
-    from refusion_jax.runtime.compiling import enable_cache, run_once
+    from refusion_jax.runtime.compiling import enable_cache
 
     enable_cache()
     modules = networks.build()
-    params = jax.device_get(run_once(lambda key: init_params(modules, key), jax.random.key(0)))
+    params = init_params(modules, jax.random.key(0))
     height, width = map(int, size.split("x"))
     a, b = np.random.default_rng(0).random((2, height, width)).astype(np.float32)
     model = Model(networks.Params(params.f))
@@ -74,14 +74,14 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     from refusion_jax.method.losses import LossSettings
     from refusion_jax.models import build as networks
     from refusion_jax.models.build import init_params
-    from refusion_jax.runtime.compiling import enable_cache, jit, run_once
+    from refusion_jax.runtime.compiling import enable_cache, jit
     from refusion_jax.training import devices
 
     enable_cache()
     modules = networks.build()
     nets, loss = networks.linen_networks(*modules), LossSettings()
     recompute = devices.recompute("auto")
-    params = run_once(lambda key: init_params(modules, key), jax.random.key(0))
+    params = init_params(modules, jax.random.key(0))
     train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
     if which == "fusion":
         step = jit(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss))

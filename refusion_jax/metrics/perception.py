@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import fft
 
 from refusion_jax.metrics.filters import banded, filter_valid, gaussian, reach, strips
 from refusion_jax.metrics.levels import require_size, triplet
@@ -94,7 +93,7 @@ def qcb(source_a: np.ndarray, source_b: np.ndarray, fused: np.ndarray) -> float:
     """
     images = [_stretch(x) for x in triplet(source_a, source_b, fused)]
     sensitivity = _contrast_sensitivity(images[0].shape)
-    seen = [np.asarray(fft.irfft2(fft.rfft2(x) * sensitivity, s=x.shape)) for x in images]
+    seen = [np.asarray(np.fft.irfft2(np.fft.rfft2(x) * sensitivity, s=x.shape)) for x in images]
     # The Gaussian density's scale, so the windows' sums fall a little short of 1; 2-D windows are outer
     # products.
     windows = [banded(gaussian(_CONTRAST_TAPS, s) / (np.sqrt(2 * np.pi) * s)) for s in (2.0, 4.0)]
@@ -183,11 +182,11 @@ def _stretch(levels: np.ndarray) -> np.ndarray:
 
 
 def _contrast_sensitivity(shape: tuple[int, int]) -> np.ndarray:
-    """The filter's gain at the frequencies of `fft.rfft2`: a difference of two Gaussians in the radius."""
+    """The filter's gain at the frequencies of `np.fft.rfft2`: a difference of two Gaussians in the radius."""
     height, width = shape
     # Frequencies in [-1, 1) times side / 30 are whole cycles per image over 15, whatever the side. Whole
     # numbers keep the filter symmetric to the last bit, which flat backgrounds feel (see `qcb`).
-    v = fft.ifftshift(np.arange(height) - height // 2)[:, None]
+    v = np.fft.ifftshift(np.arange(height) - height // 2)[:, None]
     u = np.arange(width // 2 + 1)[None, :]
     radius2 = (u * u + v * v) / 15.0**2
     return np.exp(-radius2 / 15.3870**2) - 0.7622 * np.exp(-radius2 / 1.3456**2)

@@ -8,15 +8,26 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from refusion_jax.models.operators.dense import conv3x3, dense3x3
-from refusion_jax.models.operators.depthwise import depthwise3x3, wide
+from refusion_jax.models.operators.depthwise import depthwise3x3, depthwise_parts, wide
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.models.operators.pointwise import channel_mean, pointwise
 
 # PyTorch's default for convolutions, uniform in +-1/sqrt(fan_in): what the released weights started from.
 conv_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# Initial values of the parameters, by name, that are no kernels of convolutions.
+CONSTANTS = {"scale": 1.0, "bias": 0.0, "temperature": 1.0, "negative_slope": 0.25}
+
+
+def draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """The initial value of a parameter of our networks, float32, as its initialiser gives it but drawn by NumPy: XLA
+    takes 10 s to compile the drawing of all of them."""
+    if name in CONSTANTS:
+        return np.full(shape, CONSTANTS[name], np.float32)
+    return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(math.sqrt(math.prod(shape[:-1])))
 
 
 class Conv3x3(nn.Module):
@@ -54,7 +65,9 @@ class PointwiseDepthwise(nn.Module):
         kernel = self.param("pointwise", conv_init, (channels, self.factor * channels)).astype(x.dtype)
         # (3,3,1,features): the singleton makes the initialiser see the fan-in of a depthwise kernel, 9.
         depthwise = self.param("depthwise", conv_init, (3, 3, 1, self.factor * channels))[:, :, 0].astype(x.dtype)
-        # The kernels are split and not the result: XLA would compute the sum over taps anew for each part.
+        if all(grid is grids[0] for grid in grids) and grids[0].counted is None:
+            return depthwise_parts(pointwise(x, kernel), depthwise, grids[0], self.parts)
+        # One by one in a part of an image: a pass over it may drop some, and takes less memory at a time.
         parts = zip(jnp.split(kernel, self.parts, -1), jnp.split(depthwise, self.parts, -1), strict=True)
         grids = grids * self.parts if len(grids) == 1 else grids
         return tuple(depthwise3x3(pointwise(x, k), d, g) for (k, d), g in zip(parts, grids, strict=True))

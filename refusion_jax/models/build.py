@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from refusion_jax.errors import InputError
+from refusion_jax.models.blocks import draw
 from refusion_jax.models.fusion import FusionNet
 from refusion_jax.models.proposal import ProposalNet
 from refusion_jax.models.reconstruction import ReconstructionNet
+from refusion_jax.runtime.compiling import no_collection, run_once
 from refusion_jax.settings import import_named, one_line, setting
 
 NAMES = ("F", "R", "P")
@@ -109,11 +112,25 @@ def import_class(name: str, setting: str) -> type[nn.Module]:
 
 
 def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
-    """Fresh parameters of the modules (F, R, P) from one key, one subkey each. Run it under compiling.run_once."""
-    inputs = [jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), x) for x in _inputs(gradient_channels)]
-    keys = [jax.random.fold_in(key, i) for i in range(len(NAMES))]
-    parts = zip(modules, keys, inputs, strict=True)
-    return Params(*(module.init(key, *images).get("params", {}) for module, key, images in parts))
+    """Fresh parameters of the modules (F, R, P) from one key, one subkey each; not inside jax.jit.
+
+    Ours are drawn by NumPy (blocks.draw), those of other classes by the module's own initialisers.
+    """
+    shapes = expected_shapes(modules, gradient_channels)
+    parts = zip(modules, shapes, _inputs(gradient_channels), strict=True)
+    return Params(*(_drawn(jax.random.fold_in(key, i), *part) for i, part in enumerate(parts)))
+
+
+def _drawn(key: jax.Array, module: nn.Module, shapes: Any, images) -> Any:
+    """Fresh parameters of one network."""
+    if type(module) not in OURS.values():
+
+        def initial(key):
+            return module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in images)).get("params", {})
+
+        return run_once(initial, key)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jax.tree_util.tree_map_with_path(lambda path, x: jnp.asarray(draw(path[-1].key, x.shape, rng)), shapes)
 
 
 @functools.lru_cache(maxsize=8)  # tracing a network takes longer than reading its parameters
@@ -140,7 +157,8 @@ def _checked_shapes(name: str, module: nn.Module, images) -> Any:
     shape = images[0].shape[:3]
     wanted: dict[str, Any] = {"F": (*shape, 1), "R": ((*shape, 1),) * 2, "P": ((*shape, 2),) * 2}
     try:
-        found, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), *images)
+        with no_collection():
+            found, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), *images)
     except Exception as error:  # whatever a module does
         raise InputError(f"cannot build {name} ({origin}): {one_line(error)}") from None
     given = tuple(x.shape for x in found) if isinstance(found, tuple | list) else getattr(found, "shape", found)

@@ -1,7 +1,10 @@
 """The one place where functions are compiled: `jit` with the options this project runs best and most exactly with."""
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, update_wrapper
 from typing import Any
 
@@ -47,31 +50,62 @@ class Jitted:
         update_wrapper(self, getattr(function, "func", function))
         self._function, self._options = function, options
         self._compiled = None
+        self._under_way: Future | None = None
 
     def __call__(self, *args, **kwargs):
+        self._finish()
         with _exact():
             return self._ready()(*args, **kwargs)
 
+    def begin(self, *args, **kwargs) -> None:
+        """Compiles for such arguments in a thread of its own, where nothing was compiled before.
+
+        Tracing is done when this returns; XLA, which does the rest, leaves Python to others. `prepare` and a call wait.
+        """
+        if self._compiled is None:
+            with _exact(), no_collection():
+                lowered = self._ready().lower(*args, **kwargs)
+            pool = ThreadPoolExecutor(1)
+            self._under_way = pool.submit(lowered.compile)
+            pool.shutdown(wait=False)
+
     def prepare(self, *args, **kwargs) -> None:
-        """Compiles for such arguments without running, where nothing was compiled before.
+        """Compiles for such arguments without running, where nothing was compiled before, or waits for what `begin`
+        has begun.
 
         Then hands the memory that compiling took back to the system: of a meta step a gigabyte, which would else lie
         beside the step's own.
         """
-        if self._compiled is None:
-            with _exact():
-                self._ready().lower(*args, **kwargs).compile()
+        self.begin(*args, **kwargs)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
+            self._under_way = None
             return_freed()
 
     def eval_shape(self, *args, **kwargs):
         """jax.eval_shape of the function."""
-        with _exact():
+        with _exact(), no_collection():
             return self._ready().eval_shape(*args, **kwargs)
 
     def _ready(self):
         if self._compiled is None:
             self._compiled = jax.jit(self._function, compiler_options=cpu_options(), **self._options)
         return self._compiled
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Tracing makes many objects that stay: looking for rubbish among them takes a fifth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _exact():

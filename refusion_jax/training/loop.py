@@ -80,6 +80,8 @@ class Loop:
     def run(self, stop: StopRequest) -> int:
         """Trains to the end (returns 0), or to a request to stop, after a checkpoint (returns the request)."""
         every = self._config.checkpoint.every_steps
+        if self._trainer.step < self._schedule.total:
+            self._progress.note("compiling the steps: about half a minute the first time, some seconds from then on")
         while self._trainer.step < self._schedule.total:
             stop_request, save_due = self._agreement.agree(stop.requested(), self._is_time_to_save())
             if stop_request:

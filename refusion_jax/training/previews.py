@@ -22,7 +22,7 @@ def preview_rows(
 ) -> list[dict[str, np.ndarray]]:
     """The rows of `preview` for the first pairs, cut to one centre square that all of them have.
 
-    functions: "fuse" (f, a, b), "reconstruct" (r, fused) and "propose" (p, a, b).
+    functions: "fuse" (f, a, b) of images (H,W), "reconstruct" (r, fused) and "propose" (p, a, b) of (1,H,W,1).
     """
     shown = [pairs[i] for i in range(min(count, len(pairs)))]
     size = min([size, *(min(p["a"].shape) for p in shown)])
@@ -30,8 +30,8 @@ def preview_rows(
     for pair in shown:
         height, width = pair["a"].shape
         top, left = (height - size) // 2, (width - size) // 2
-        a, b = (pair[k][None, top : top + size, left : left + size, None].astype(np.float32) / 255 for k in "ab")
-        fused = functions["fuse"](params.f, a, b)
+        sources = [pair[k][top : top + size, left : left + size].astype(np.float32) / 255 for k in "ab"]
+        a, b, fused = (x[None, :, :, None] for x in (*sources, functions["fuse"](params.f, *sources)))
         rebuilt_a, rebuilt_b = functions["reconstruct"](params.r, fused)
         w, v = functions["propose"](params.p, a, b)
         images = (a, b, fused, rebuilt_a, rebuilt_b, w, v)

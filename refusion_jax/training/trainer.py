@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from refusion_jax.config import Config, to_dict
 from refusion_jax.data.batches import epoch_streams, subseed
+from refusion_jax.fusing.tiles import make_fuse
 from refusion_jax.method.algorithm import algorithm_1
 from refusion_jax.method.meta import propose_weights
 from refusion_jax.method.steps import (
@@ -32,6 +33,7 @@ from refusion_jax.training.similarity import Measurement, SimilarityMeter
 from refusion_jax.training.sources import TrainingData
 from refusion_jax.training.warm_start import initial_params, started_from
 
+BATCHES = {"meta": 2, "fusion": 1}  # that a step of a phase takes
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: of the activations, None for the images' own
 
 
@@ -43,7 +45,8 @@ class Trainer:
         self.modules = networks.build(**asdict(config.model))
         self.networks = networks.linen_networks(*self.modules, DTYPES[config.train.precision])
         self.functions = {
-            "fuse": jit(self.networks.fuse),
+            # As fuse.py does it: one program for pictures of any size, in float32.
+            "fuse": make_fuse(self.modules[0]),
             "reconstruct": jit(self.networks.reconstruct),
             "propose": jit(lambda p, a, b: propose_weights(p, self.networks, (a, b), config.loss)),
         }
@@ -67,14 +70,15 @@ class Trainer:
     def _restored_or_fresh(self, optimizers: Optimizers) -> TrainState:
         config = self.config
         channels = networks.gradient_channels(config.loss.sobel_form, config.loss.proposal_form)
+        expected = networks.expected_shapes(self.modules, channels)
 
-        def fresh(key):
-            return init_state(init_params(self.modules, key, channels), optimizers)
+        def fresh(params):
+            return init_state(params, optimizers)
 
-        key = jax.random.key(subseed(config.seed, 0))
-        state = checkpoints.restore(self.manager, jax.eval_shape(fresh, key))
+        state = checkpoints.restore(self.manager, jax.eval_shape(fresh, expected))
         if state is None:
-            state = processes.broadcast(started_from(run_once(fresh, key), initial_params(config)))
+            params = init_params(self.modules, jax.random.key(subseed(config.seed, 0)), channels)
+            state = processes.broadcast(started_from(run_once(fresh, params), initial_params(config)))
         return state
 
     def advance(self) -> tuple[Block, dict[str, jax.Array]]:
@@ -82,6 +86,8 @@ class Trainer:
         block = self._feed.take()
         if self._meter.is_due(block):
             self.measured = self._meter.measure(self.state, block)
+        if not self._phase:
+            self._begin_compiling(block)
         program = self.programs[block.phase, block.length > 1]
         program.prepare(self.state, *block.batches)
         if block.phase != self._phase:
@@ -91,6 +97,14 @@ class Trainer:
         self.step = block.number
         self._feed.prefetch()
         return block, metrics
+
+    def _begin_compiling(self, first: Block) -> None:
+        """The programs of both phases side by side, that of the first block first; the other is ready when needed."""
+        left = self.config.train.left(self.step)
+        for phase in sorted(BATCHES, key=lambda phase: phase != first.phase):
+            if left[phase]:
+                batches = [first.batches[0]] * BATCHES[phase]
+                self.programs[phase, first.length > 1].begin(self.state, *batches)
 
     def save(self) -> None:
         """A checkpoint of this step."""
@@ -116,9 +130,9 @@ def compiled_steps(
     )
     return {
         (phase, stacked): jit(
-            devices.divided(several(step) if stacked else step, mesh, batches, stacked), donate_argnums=0
+            devices.divided(several(step) if stacked else step, mesh, BATCHES[phase], stacked), donate_argnums=0
         )
-        for phase, step, batches in (("meta", meta_step, 2), ("fusion", fusion_step, 1))
+        for phase, step in (("meta", meta_step), ("fusion", fusion_step))
         for stacked in (False, True)
     }
 

@@ -30,8 +30,7 @@ def validate(trainer: Trainer) -> dict[str, float]:
 
     def fuse_luma(a, b):
         sources = [x.astype(np.float32) / 255 for x in (a, b)]
-        fused = trainer.functions["fuse"](params_f, *(x[None, :, :, None] for x in sources))
-        return to_range(np.asarray(fused)[0, :, :, 0], sources, "minmax")
+        return to_range(trainer.functions["fuse"](params_f, *sources), sources, "minmax")
 
     return validation_scores(
         fuse_luma, ((p["a"], p["b"]) for p in pairs), settings.metrics or TASK_METRICS[trainer.config.task]

@@ -9,7 +9,7 @@ from refusion_jax.method import steps
 from refusion_jax.method.algorithm import Schedule
 from refusion_jax.method.losses import LossSettings
 from refusion_jax.models import build as networks
-from refusion_jax.runtime.compiling import jit, run_once
+from refusion_jax.runtime.compiling import jit
 
 STEPS = 200
 
@@ -27,7 +27,7 @@ def test_after_a_short_training(ordered):
     modules = networks.build(**SIZE)
     nets, schedule = networks.linen_networks(*modules), Schedule(lr_f=1e-2, lr_r=1e-2)
     optimizers = steps.make_optimizers(schedule)
-    params = run_once(lambda key: networks.init_params(modules, key), jax.random.key(0))
+    params = networks.init_params(modules, jax.random.key(0))
     step = jit(steps.make_steps(nets, LossSettings(sobel_scale=0.125), optimizers, warmup=STEPS)[1])
     state, rng, found = steps.init_state(params, optimizers), np.random.default_rng(0), []
     for k in range(STEPS):

@@ -82,8 +82,7 @@ def test_parameter_counts():
 def test_initial_parameters():
     """Kernels as PyTorch draws them, uniform in +-1/sqrt(fan-in); norms and attention without effect; by the key."""
     modules = networks.build(width=4, heads=2, blocks=1, expansion=1)
-    initial = jax.jit(lambda key: init_params(modules, key))
-    one, other = initial(jax.random.key(3)), initial(jax.random.key(4))
+    one, other = (init_params(modules, jax.random.key(seed)) for seed in (3, 4))
     chex.assert_trees_all_equal_shapes(one, networks.expected_shapes(modules))
     kernels = {}
     for (name, x), (_, y) in zip(*(traverse_util.flatten_dict(t._asdict()).items() for t in (one, other)), strict=True):

@@ -9,7 +9,7 @@ import pytest
 from refusion_jax.models.blocks import gated
 from refusion_jax.models.operators import depthwise
 from refusion_jax.models.operators.dense import conv3x3, dense3x3
-from refusion_jax.models.operators.depthwise import depthwise3x3, depthwise_correlation
+from refusion_jax.models.operators.depthwise import depthwise3x3, depthwise_correlation, depthwise_parts
 from refusion_jax.models.operators.frames import from_frame, grid_of, to_frame
 from refusion_jax.models.operators.pointwise import channel_mean, pointwise, pointwise_correlation
 
@@ -58,8 +58,10 @@ def orders(operator, x, k):
     return operator(x, k), jax.grad(inner, (0, 1))(x, k), jax.grad(outer, (0, 1))(x, k)
 
 
-# The second size has more pixels than a block of the correlation, and a rest.
-@pytest.mark.parametrize(("shape", "block"), [((2, 5, 7, 3), None), ((2, 19, 23, 2), (16, 20))])
+# The second size has more pixels than two blocks of the correlation, which overlap; in the last by more than a term.
+@pytest.mark.parametrize(
+    ("shape", "block"), [((2, 5, 7, 3), None), ((2, 19, 23, 2), (16, 20)), ((1, 19, 26, 1), (16, 3))]
+)
 def test_depthwise_equals_grouped_convolution_to_second_order(monkeypatch, shape, block):
     if block:
         monkeypatch.setattr(depthwise, "SMALL", 1)
@@ -72,6 +74,22 @@ def test_depthwise_equals_grouped_convolution_to_second_order(monkeypatch, shape
     plain = jax.jit(lambda x, k: orders(plain_depthwise, x, k))(x, kernel)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(plain))
     chex.assert_trees_all_close(ours, plain, rtol=2e-5, atol=2e-6 * scale)
+
+
+@pytest.mark.parametrize("small", [1, 10**6])
+def test_a_convolution_in_parts_equals_one_of_all_channels(monkeypatch, small):
+    monkeypatch.setattr(depthwise, "SMALL", small)
+    depthwise._convolve.clear_cache()
+    x, kernel, weight = arrays((1, 5, 6, 6), (3, 3, 6), (56, 6))
+    grid = grid_of(1, 5, 6)
+
+    def in_parts(x, kernel):
+        return jnp.concatenate(depthwise_parts(to_frame(x), kernel, grid, 3), -1) * weight
+
+    def together(x, kernel):
+        return depthwise3x3(to_frame(x), kernel, grid) * weight
+
+    chex.assert_trees_all_close(orders(in_parts, x, kernel), orders(together, x, kernel), rtol=1e-5, atol=1e-5)
 
 
 def test_correlation_in_blocks_equals_the_plain_sum():

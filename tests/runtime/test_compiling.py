@@ -1,4 +1,4 @@
-"""compiling.jit: what `prepare` does."""
+"""compiling.jit: what `begin` and `prepare` do."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from refusion_jax.runtime.compiling import enable_cache, jit
 
 
-def test_prepare_compiles_and_does_not_run():
+def test_what_was_begun_is_compiled_once_and_not_run():
     compiled, ran = [], []
 
     def count(event, seconds, **_):
@@ -26,6 +26,7 @@ def test_prepare_compiles_and_does_not_run():
     jit(jnp.sin)(x)  # asks the backend for its options, which compiles as well
     jax.monitoring.register_event_duration_secs_listener(count)
     try:
+        call.begin(x)
         call.prepare(x)
         assert len(compiled) == 1 and not ran
         np.testing.assert_array_equal(call(x), np.ones(3))
@@ -49,3 +50,15 @@ def test_no_cache_where_none_can_be_written(tmp_path, monkeypatch, home):
         assert (tmp_path / "refusion_jax" / "xla").is_dir()
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_call_waits_for_what_was_begun_and_gets_its_error():
+    call = jit(lambda x: x * 2)
+    call.begin(np.float32(3))
+    assert call(np.float32(3)) == 6
+
+    def broken(x):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        jit(broken).begin(np.float32(3))

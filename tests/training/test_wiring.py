@@ -55,13 +55,14 @@ def trained(*changes, steps=True):
 
     def plain(function, **_):
         call = functools.partial(function)
-        call.prepare = lambda *_: None
+        call.begin = call.prepare = lambda *_: None
         return call
 
     settings = config.resolve("meie", "paper", [*BASE, *changes])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "jit", plain)
-        patch.setattr(trainer, "run_once", lambda function, *args: function(*args))
+        for module in (trainer, networks):
+            patch.setattr(module, "run_once", lambda function, *args: function(*args))
         for health in ("proposal_health", "reconstruction_health"):  # which no update depends on
             patch.setattr(steps_module, health, lambda *_, **__: {})
         patch.setattr(checkpoints, "open_manager", lambda *_: SimpleNamespace(latest_step=lambda: None))

@@ -18,7 +18,7 @@ import numpy as np
 
 # The correlation goes through blocks of TERMS * PLACES pixels, which stay in cache while all nine sums are formed.
 TERMS = 16  # products added at a time; XLA does not vectorise fewer
-PLACES = 500  # partial sums; no power of two, for terms that far apart would share one place of the cache
+PLACES = 500  # partial sums at most, about; odd, for terms a power of two apart would share one place of the cache
 SMALL = 6000  # pixels of a frame up to which gathering all taps at once is as fast, and compiles much sooner
 
 
@@ -27,23 +27,29 @@ def offsets(pitch: int) -> list[int]:
     return [(i - 1) * pitch + j - 1 for i in range(3) for j in range(3)]
 
 
-@jax.custom_vjp
 def depthwise3x3(x: jax.Array, kernel: jax.Array, grid) -> jax.Array:
     """Depthwise 3x3 convolution of a frame with zero border. x (N,C), kernel (3,3,C) -> (N,C), zero border."""
-    return _convolve(x, kernel, grid.mask, grid.pitch)
+    return depthwise_parts(x, kernel, grid, 1)[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def depthwise_parts(x: jax.Array, kernel: jax.Array, grid, parts: int) -> tuple[jax.Array, ...]:
+    """depthwise3x3 of all channels at once, the result in `parts` frames (N,C/parts)."""
+    return _convolve(x, kernel, grid.mask, grid.pitch, parts)
 
 
 # Compiled on their own, so that they are fast as well where the rest runs operation by operation.
-@functools.partial(jax.jit, static_argnums=3)
-def _convolve(x, kernel, mask, pitch: int):
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _convolve(x, kernel, mask, pitch: int, parts: int):
     def taps(x, kernel, mask):
-        return _sum_of_taps(x, kernel, mask, pitch)
+        return tuple(jnp.split(_sum_of_taps(x, kernel, mask, pitch), parts, -1))
 
     if x.shape[0] < SMALL:
         edge = pitch + 1
         taps = kernel.reshape(9, -1)
         total = jnp.einsum("tnc,tc->nc", _gathered(x, pitch), taps, precision="highest", preferred_element_type=wide(x))
-        return jnp.pad((total * mask[edge:-edge]).astype(x.dtype), ((edge, edge), (0, 0)))
+        total = jnp.pad((total * mask[edge:-edge]).astype(x.dtype), ((edge, edge), (0, 0)))
+        return tuple(jnp.split(total, parts, -1))
     return jax.lax.platform_dependent(
         x, kernel, mask, cpu=lambda *operands: _apart(taps, kernel, *operands), default=taps
     )
@@ -91,7 +97,12 @@ def _apart(function, number, x, *operands):
     of a conditional. The condition is whether `number` is finite; where it is not, the result is NaN.
     """
     known = jnp.isfinite(number.reshape(-1)[0])
-    return jax.lax.cond(known, function, lambda x, *rest: jnp.full_like(x, jnp.nan), x, *operands)
+    shapes = jax.eval_shape(function, x, *operands)
+
+    def unknown(*_):
+        return jax.tree.map(lambda shape: jnp.full(shape.shape, jnp.nan, shape.dtype), shapes)
+
+    return jax.lax.cond(known, function, unknown, x, *operands)
 
 
 @jax.custom_vjp
@@ -110,37 +121,49 @@ def _correlation_plain(x, g, pitch: int, first: int = 0):
 
 def _correlation_by_blocks(x, g, pitch: int):
     """The same sums block by block; the sums over places come last and are small."""
-    edge, channels, length = pitch + 1, x.shape[1], TERMS * PLACES
-    blocks = (x.shape[0] - 2 * edge) // length
-    if blocks == 0:
+    edge, channels = pitch + 1, x.shape[1]
+    size = x.shape[0] - 2 * edge
+    blocks = max(2, -(-size // (TERMS * PLACES)))
+    places = -(-size // (TERMS * blocks)) | 1  # odd, as the terms must not lie a power of two apart
+    length = TERMS * places
+    again = blocks * length - size  # pixels of the last block that the one before it has summed
+    if again >= length:  # so few pixels, or so many blocks
         return _correlation_plain(x, g, pitch)
+    repeated = -(-again // places)  # terms with such pixels
+    counted = np.ones((blocks, repeated * places, 1), np.float32)
+    counted[-1, :again] = 0
 
-    def add_block(sums, start):
+    def add_block(sums, block):
+        start, counted = block
+
         def part(image, first, count):
             taken = jax.lax.dynamic_slice(image, (first, 0), (count, channels), allow_negative_indices=False)
             return taken.astype(wide(x))
 
         near, here = part(x, start, length + 2 * edge), part(g, start + edge, length)
+        terms = [here[k : k + places] for k in range(0, length, places)]
+        for i in range(repeated):
+            terms[i] *= counted[i * places : (i + 1) * places]
         new = []
         for total, offset in zip(sums, offsets(pitch), strict=True):
             first = edge + offset
-            products = sum(
-                near[first + k : first + k + PLACES] * here[k : k + PLACES] for k in range(0, length, PLACES)
-            )
+            products = sum(near[first + k * places :][:places] * term for k, term in enumerate(terms))
             new.append(total + products)
         return new, None
 
-    zeros = [jnp.zeros((PLACES, channels), wide(x))] * 9
-    sums, _ = jax.lax.scan(add_block, zeros, jnp.arange(blocks) * length)
-    return jnp.stack([jnp.sum(s, 0) for s in sums]) + _correlation_plain(x, g, pitch, blocks * length)
+    starts = np.minimum(np.arange(blocks) * length, size - length)
+    zeros = [jnp.zeros((places, channels), wide(x))] * 9
+    sums, _ = jax.lax.scan(add_block, zeros, (starts, counted))
+    return jnp.stack([jnp.sum(s, 0) for s in sums])
 
 
 def _flipped(kernel):
     return kernel[::-1, ::-1]
 
 
-def _depthwise_rule(saved, g):
+def _depthwise_rule(parts, saved, gs):
     x, kernel, grid = saved
+    g = jnp.concatenate(gs, -1) if parts > 1 else gs[0]
     return depthwise3x3(g, _flipped(kernel), grid), depthwise_correlation(x, g, grid), None
 
 
@@ -149,5 +172,7 @@ def _correlation_rule(saved, u):
     return depthwise3x3(g, _flipped(u), grid), depthwise3x3(x, u, grid), None
 
 
-depthwise3x3.defvjp(lambda x, kernel, grid: (depthwise3x3(x, kernel, grid), (x, kernel, grid)), _depthwise_rule)
+depthwise_parts.defvjp(
+    lambda x, kernel, grid, parts: (depthwise_parts(x, kernel, grid, parts), (x, kernel, grid)), _depthwise_rule
+)
 depthwise_correlation.defvjp(lambda x, g, grid: (depthwise_correlation(x, g, grid), (x, g, grid)), _correlation_rule)
