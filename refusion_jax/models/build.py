@@ -112,24 +112,24 @@ def import_class(name: str, setting: str) -> type[nn.Module]:
 
 
 def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
-    """Fresh parameters of the modules (F, R, P) from one key, one subkey each; not inside jax.jit.
+    """Fresh parameters of the modules (F, R, P) from one key, for use outside jax.jit.
 
     Ours are drawn by NumPy (blocks.draw), those of other classes by the module's own initialisers.
     """
     shapes = expected_shapes(modules, gradient_channels)
     parts = zip(modules, shapes, _inputs(gradient_channels), strict=True)
-    return Params(*(_drawn(jax.random.fold_in(key, i), *part) for i, part in enumerate(parts)))
+    return Params(*(_drawn(key, i, *part) for i, part in enumerate(parts)))
 
 
-def _drawn(key: jax.Array, module: nn.Module, shapes: Any, images) -> Any:
-    """Fresh parameters of one network."""
+def _drawn(key: jax.Array, number: int, module: nn.Module, shapes: Any, images) -> Any:
+    """Fresh parameters of the network of this number."""
     if type(module) not in OURS.values():
 
         def initial(key):
             return module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in images)).get("params", {})
 
-        return run_once(initial, key)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        return run_once(initial, jax.random.fold_in(key, number))
+    rng = np.random.default_rng([number, *np.asarray(jax.random.key_data(key))])
     return jax.tree_util.tree_map_with_path(lambda path, x: jnp.asarray(draw(path[-1].key, x.shape, rng)), shapes)
 
 

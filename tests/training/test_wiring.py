@@ -16,6 +16,7 @@ from refusion_jax import config, errors
 from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import LumaPairs
 from refusion_jax.method import steps as steps_module
+from refusion_jax.models import build as networks
 from refusion_jax.report import write_run_report
 from refusion_jax.training import checkpoints, trainer
 

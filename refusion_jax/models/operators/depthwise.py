@@ -32,10 +32,16 @@ def depthwise3x3(x: jax.Array, kernel: jax.Array, grid) -> jax.Array:
     return depthwise_parts(x, kernel, grid, 1)[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def depthwise_parts(x: jax.Array, kernel: jax.Array, grid, parts: int) -> tuple[jax.Array, ...]:
     """depthwise3x3 of all channels at once, the result in `parts` frames (N,C/parts)."""
+    return _parts(x, kernel, grid, parts)
+
+
+def _in_parts(x, kernel, grid, parts: int) -> tuple[jax.Array, ...]:
     return _convolve(x, kernel, grid.mask, grid.pitch, parts)
+
+
+_parts = jax.custom_vjp(_in_parts, nondiff_argnums=(3,))
 
 
 # Compiled on their own, so that they are fast as well where the rest runs operation by operation.
@@ -172,7 +178,5 @@ def _correlation_rule(saved, u):
     return depthwise3x3(g, _flipped(u), grid), depthwise3x3(x, u, grid), None
 
 
-depthwise_parts.defvjp(
-    lambda x, kernel, grid, parts: (depthwise_parts(x, kernel, grid, parts), (x, kernel, grid)), _depthwise_rule
-)
+_parts.defvjp(lambda x, kernel, grid, parts: (_parts(x, kernel, grid, parts), (x, kernel, grid)), _depthwise_rule)
 depthwise_correlation.defvjp(lambda x, g, grid: (depthwise_correlation(x, g, grid), (x, g, grid)), _correlation_rule)
