@@ -136,4 +136,5 @@ def enable_cache() -> None:
         if not os.access(folder, os.W_OK):
             return
         jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Less than a pass of fuse.py takes on an idle machine: with 0.5 s most of them would be compiled anew each time.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
