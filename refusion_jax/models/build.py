@@ -116,12 +116,11 @@ def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
 
     Ours are drawn by NumPy (blocks.draw), those of other classes by the module's own initialisers.
     """
-    shapes = expected_shapes(modules, gradient_channels)
-    parts = zip(modules, shapes, _inputs(gradient_channels), strict=True)
+    parts = zip(modules, _inputs(gradient_channels), strict=True)
     return Params(*(_drawn(key, i, *part) for i, part in enumerate(parts)))
 
 
-def _drawn(key: jax.Array, number: int, module: nn.Module, shapes: Any, images) -> Any:
+def _drawn(key: jax.Array, number: int, module: nn.Module, images) -> Any:
     """Fresh parameters of the network of this number."""
     if type(module) not in OURS.values():
 
@@ -129,6 +128,7 @@ def _drawn(key: jax.Array, number: int, module: nn.Module, shapes: Any, images) 
             return module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in images)).get("params", {})
 
         return run_once(initial, jax.random.fold_in(key, number))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *images)["params"]
     rng = np.random.default_rng([number, *np.asarray(jax.random.key_data(key))])
     return jax.tree_util.tree_map_with_path(lambda path, x: jnp.asarray(draw(path[-1].key, x.shape, rng)), shapes)
 
