@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import optax  # noqa: E402
 
 from refusion_jax import config as configuration  # noqa: E402
 from refusion_jax.cli.train import load_data  # noqa: E402
 from refusion_jax.method import meta, steps  # noqa: E402
 from refusion_jax.method.health import reconstruction_health  # noqa: E402
 from refusion_jax.method.losses import sobel  # noqa: E402
+from refusion_jax.method.similarity import slopes_by_weight  # noqa: E402
 from refusion_jax.models import build as networks  # noqa: E402
 from refusion_jax.models.build import Params  # noqa: E402
 from refusion_jax.runtime.compiling import enable_cache, jit  # noqa: E402
@@ -48,7 +48,7 @@ def make_probe(nets, config):
     As in method/similarity.py: with one plain inner step the derivative in the maps is linear in u = dL_r/dF'.
     """
     loss, inner = config.loss, steps.make_inner_loop(config.train, config.meta)
-    etas = [eta(0) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r)]
+    etas = inner.etas(0)
     weights = {"reconstruction_intensity": 1.0, "reconstruction_gradient": loss.alpha2}
 
     def outer_slopes(params, train, test):
@@ -65,11 +65,11 @@ def make_probe(nets, config):
     def by_map(f, train, w, v, u):
         """What descending would do to w_a - w_b and v_a - v_b: (B,H,W) each, per pixel and without eta_F."""
 
-        def product(w, v):
-            slope = jax.grad(meta.fusion_objective, has_aux=True)(f, nets, train, w, v, loss)[0]
-            return optax.tree.vdot(u, slope) * w[..., 0].size
+        def fusion_gradient(w, v):
+            return jax.grad(meta.fusion_objective, has_aux=True)(f, nets, train, w, v, loss)[0]
 
-        return [slope[..., 0] - slope[..., 1] for slope in jax.grad(product, argnums=(0, 1))(w, v)]
+        pixels = w[..., 0].size
+        return [pixels * (slope[..., 0] - slope[..., 1]) for slope in slopes_by_weight(u, fusion_gradient, w, v)]
 
     def in_p(p, train, asked):
         """The same for P's parameters, for w and for v apart."""

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 from refusion_jax.errors import InputError
 
 TASKS = ("ivif", "mif", "mfif", "meie")
+# What the sources of a task are, in the trained order.
+SOURCES = {
+    "ivif": ("infrared", "visible"),
+    "mif": ("functional or CT", "MRI"),
+    "mfif": ("near", "far"),
+    "meie": ("under-exposed", "over-exposed"),
+}
 TASK_ALIASES = {"meif": "meie"}  # the paper writes MEIF
 STACK_TASKS = ("meie", "mfif")  # those with more than two pictures of a scene: brackets and focus stacks
 

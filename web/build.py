@@ -12,12 +12,12 @@ from pathlib import Path
 import refusion_jax as rj
 from refusion_jax.errors import InputError
 from refusion_jax.export.network import layers_of
-from refusion_jax.export.onnx_file import SOURCES
 from refusion_jax.export.passes import write_passes
 from refusion_jax.imaging.files import write_image
 from refusion_jax.models import build as networks
 from refusion_jax.report.page import asset
 from refusion_jax.scenes import make_pair
+from refusion_jax.tasks import SOURCES
 
 HERE = Path(__file__).resolve().parent
 RUNTIME = HERE / "node_modules" / "onnxruntime-web" / "dist"
@@ -70,7 +70,7 @@ def _task(out: Path, task: str, size: tuple[int, int]) -> dict:
         write_image(out / name, picture)
     return {
         "title": TITLES[task],
-        "sources": SOURCES[task].split(", "),
+        "sources": list(SOURCES[task]),
         "passes": passes,
         "example": example,
         "reach": layers_of(fusion, model.params.f).reach,

@@ -52,6 +52,11 @@ def add_reading_options(group) -> None:
     )
 
 
+def add_setting_option(p: argparse.ArgumentParser, purpose: str) -> None:
+    """--set, of every command that trains: `assignments`, a list of texts."""
+    p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value", help=purpose)
+
+
 def number_of_pixels(text: str) -> int:
     """A whole number above 0, also as 2e9."""
     value = float(text)

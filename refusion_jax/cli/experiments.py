@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
+from refusion_jax.cli.common import add_setting_option, printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.experiments.plan import BUDGETS, EXPERIMENTS, chosen_rows, find_budget
 from refusion_jax.tasks import nearest, task_name
@@ -31,14 +31,7 @@ def parser(name: str) -> argparse.ArgumentParser:
         add("--seeds", type=int, metavar="N", help="trainings of each row, with seeds 0 to N-1 (default: the budget's)")
         add("--rows", nargs="+", metavar="ROW", help="only these rows, such as I VII Ours")
         add("--jobs", type=int, default=1, metavar="N", help="trainings side by side, each on its own GPU (default 1)")
-        add(
-            "--set",
-            dest="assignments",
-            action="append",
-            default=[],
-            metavar="section.key=value",
-            help="a further setting of all rows",
-        )
+        add_setting_option(p, "a further setting of all rows")
         add(
             "--out",
             metavar="DIR",

@@ -14,7 +14,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
 from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
 from refusion_jax.imaging.ranges import RANGES
-from refusion_jax.tasks import STACK_TASKS, task_name
+from refusion_jax.tasks import SOURCES, STACK_TASKS, task_name
 from refusion_jax.weights.pretrained import pretrained
 
 
@@ -268,8 +268,9 @@ def open_report(arguments, task: str | None):
         return None
     from refusion_jax.report import FusionReport
 
-    names = {"ivif": ("infrared", "visible"), "mif": ("functional or CT", "MRI"), "mfif": ("near", "far")}
-    sources = ("first", "last") if arguments.stack else names.get(task or "", ("source A", "source B"))
+    # Exposures may come in any order.
+    known = None if task == "meie" else SOURCES.get(task or "")
+    sources = ("first", "last") if arguments.stack else known or ("source A", "source B")
     return FusionReport(Path(arguments.report), f"Fused pictures: {Path(arguments.out).name}", sources=sources)
 
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
+from refusion_jax.cli.common import add_setting_option, printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.runtime.memory import restart_with_tuned_malloc
 from refusion_jax.tasks import TASKS, task_name
@@ -25,17 +25,10 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", help="run directory (default runs/TASK, or runs/TASK-PRESET)")
     add(
         "--preset",
-        help="paper (default): the full recipe; quick: minutes on two CPU cores; tuned: the settings of the "
-        "package's weights, in the paper's lengths",
+        help="paper (default): the full recipe; quick: minutes on two CPU cores; tuned: where we depart "
+        "from the paper, hours on two CPU cores",
     )
-    add(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="section.key=value",
-        help="change one setting; may be given several times",
-    )
+    add_setting_option(p, "change one setting; may be given several times")
     add("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")
     add("--max-minutes", type=float, metavar="M", help="stop cleanly after M minutes; --resume goes on")
     add("--seed", type=int, help="seed of everything random (default 0)")

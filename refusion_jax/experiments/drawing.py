@@ -40,7 +40,7 @@ def weight_maps(model: Model, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
 
 def draw_weights(model: Model, pairs: Sequence[Pair], out: Path) -> list[Path]:
     """Fig. 8-12: a figure of each pair, since pairs may have several sizes."""
-    heads = (*figures.SOURCES.get(model.task or "", ("source a", "source b")), "fused")
+    heads = (*figures.HEADS.get(model.task or "", ("source a", "source b")), "fused")
     paths = []
     for pair in pairs:
         a, b = read_image(pair.a), read_image(pair.b)
@@ -57,7 +57,7 @@ def draw_comparison(
     out: Path,
 ) -> list[Path]:
     """Fig. 4-7: the sources and every method's picture of each pair, with one region magnified."""
-    names = figures.SOURCES.get(task or "", ("source a", "source b"))
+    names = figures.HEADS.get(task or "", ("source a", "source b"))
     paths = []
     for pair in pairs:
         sources = dict(zip(names, (read_image(pair.a), read_image(pair.b)), strict=True))

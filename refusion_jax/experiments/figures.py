@@ -12,15 +12,11 @@ from scipy.ndimage import uniform_filter1d
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.colormaps import apply_colormap
 from refusion_jax.runtime.writing import whole_file
+from refusion_jax.tasks import SOURCES
 
 WIDTH = 7.0  # inches, that of a printed page's text
 DPI = 300
-SOURCES = {
-    "ivif": ("infrared", "visible"),
-    "mif": ("functional or CT", "MRI"),
-    "mfif": ("near focus", "far focus"),
-    "meie": ("under-exposed", "over-exposed"),
-}
+HEADS = SOURCES | {"mfif": ("near focus", "far focus")}  # over the sources
 WEIGHTS = ("$w_a$", "$w_b$", "$v_a$", "$v_b$")
 
 

@@ -10,14 +10,9 @@ from refusion_jax.export.network import layers_of, write_whole
 from refusion_jax.export.picture import PictureWriter
 from refusion_jax.fusing.model import Model
 from refusion_jax.models import build as networks
+from refusion_jax.tasks import SOURCES
 
 PRECISIONS = {"float32": np.float32, "float16": np.float16}
-SOURCES = {
-    "ivif": "infrared, visible",
-    "mif": "functional or CT, MRI",
-    "mfif": "near, far",
-    "meie": "under-exposed, over-exposed",
-}
 
 
 def onnx_file(model: Model, *, opset: int = OPSETS[0], precision: str = "float32", color: bool = False) -> bytes:
@@ -64,7 +59,7 @@ def _colored(graph: Graph, layers, task: str | None) -> str:
 def _metadata(model: Model, precision: str, color: bool) -> dict[str, str]:
     """What a user of the file has to know, as texts."""
     inputs = "RGB (height,width,3) uint8" if color else "luma (batch,1,height,width) float32 in [0,1]"
-    order = SOURCES.get(model.task or "", "not known")
+    order = ", ".join(SOURCES.get(model.task or "", ("not known",)))
     if color and model.task == "meie":
         order = "any; the darker is taken as the first"
     found = {

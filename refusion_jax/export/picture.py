@@ -6,9 +6,8 @@ The numbers are those of imaging/color.py and imaging/ranges.py; pictures are (1
 import numpy as np
 
 from refusion_jax.export.graph import Graph
+from refusion_jax.imaging.color import LUMA
 from refusion_jax.imaging.ranges import BORDER, FLAT
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 class PictureWriter:

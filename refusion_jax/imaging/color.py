@@ -11,6 +11,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.pixels import bands
 
 NEUTRAL = 128.0  # the chroma of grey
+LUMA = (0.299, 0.587, 0.114)  # of R, G, B
 
 
 def rgb_to_ycrcb(rgb: np.ndarray) -> np.ndarray:
@@ -23,9 +24,10 @@ def rgb_to_ycrcb(rgb: np.ndarray) -> np.ndarray:
     if rgb.ndim < 1 or rgb.shape[-1] != 3:
         raise InputError(f"expected RGB with 3 channels last, got shape {rgb.shape}")
     r, g, b = np.moveaxis(rgb.astype(np.float32), -1, 0)
-    luma = 0.299 * r + 0.587 * g + 0.114 * b
-    cr = 0.713 * (0.587 * (r - g) + 0.114 * (r - b)) + NEUTRAL
-    cb = 0.564 * (0.299 * (b - r) + 0.587 * (b - g)) + NEUTRAL
+    red, green, blue = LUMA
+    luma = red * r + green * g + blue * b
+    cr = 0.713 * (green * (r - g) + blue * (r - b)) + NEUTRAL
+    cb = 0.564 * (red * (b - r) + green * (b - g)) + NEUTRAL
     return np.stack([luma, cr, cb], axis=-1)
 
 
@@ -51,7 +53,7 @@ def to_luma(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"expected an image (H,W) or (H,W,3), got shape {image.shape}")
     r, g, b = np.moveaxis(image.astype(np.float32), -1, 0)
-    return 0.299 * r + 0.587 * g + 0.114 * b
+    return LUMA[0] * r + LUMA[1] * g + LUMA[2] * b
 
 
 def unit_luma(image: np.ndarray) -> np.ndarray:

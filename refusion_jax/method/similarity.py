@@ -6,6 +6,7 @@ error to source a minus that to source b on the meta-train batch. Where G is pos
 weight there.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from refusion_jax.method.losses import LossSettings
-from refusion_jax.method.meta import Batch, fusion_objective, inner_update, reconstruction_objective
+from refusion_jax.method.meta import Batch, Tree, fusion_objective, inner_update, reconstruction_objective
 from refusion_jax.models.build import Networks, Params
 
 
@@ -56,16 +57,23 @@ def gradient_similarity(
     def fusion_gradient(w, v):
         return jax.grad(fusion_objective, has_aux=True)(params.f, networks, meta_train, w, v, loss)[0]
 
-    def inner_product(w, v):
-        return optax.tree.vdot(toward, fusion_gradient(w, v))
-
-    # L_f is linear in w and v, so its derivative in a weight is the gradient in F of that pixel's term alone.
-    by_weight = jax.grad(inner_product, argnums=(0, 1))(w, v)
-    products = [jnp.sum(weight * slope) for weight, slope in zip((w, v), by_weight, strict=True)]
+    slopes = slopes_by_weight(toward, fusion_gradient, w, v)
+    products = [jnp.sum(weight * slope) for weight, slope in zip((w, v), slopes, strict=True)]
     terms = fusion_gradient(w, none), fusion_gradient(none, v)
     sizes = [optax.tree.norm(toward) * optax.tree.norm(term) for term in terms]
     cosines = [
         jnp.where(size > 0, product / jnp.where(size > 0, size, 1.0), 0.0)
         for product, size in zip(products, sizes, strict=True)
     ]
-    return Similarity(*products, *cosines, *(slope[..., 0] - slope[..., 1] for slope in by_weight))
+    return Similarity(*products, *cosines, *(slope[..., 0] - slope[..., 1] for slope in slopes))
+
+
+def slopes_by_weight(
+    toward: Tree, fusion_gradient: Callable[[jax.Array, jax.Array], Tree], w: jax.Array, v: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The derivatives of <toward, dL_f/dF> in w and in v, (B,H,W,2) each.
+
+    fusion_gradient(w, v): dL_f/dF. It is linear in both, so the derivative in a weight is the gradient in F of that
+    pixel's term alone.
+    """
+    return jax.grad(lambda w, v: optax.tree.vdot(toward, fusion_gradient(w, v)), argnums=(0, 1))(w, v)

@@ -49,6 +49,11 @@ class InnerLoop(NamedTuple):
     steps: int = 1
     first_order: bool = False
 
+    def etas(self, step: int | jax.Array) -> tuple[Any, Any]:
+        """(eta_F, eta_R) after so many steps."""
+        eta_f, eta_r = (eta(step) if callable(eta) else eta for eta in (self.eta_f, self.eta_r))
+        return eta_f, eta_r
+
 
 def scale_by_largest() -> optax.GradientTransformation:
     """Divides the gradient by its entry of largest magnitude over the whole tree; a zero gradient stays zero."""
@@ -120,7 +125,7 @@ def make_steps(
     def meta_step(state: TrainState, train, test):
         params, states = state.params, state.optimizers
         meta_train, meta_test = as_luma(train), as_luma(test)
-        eta_f, eta_r = (eta(state.step) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r))
+        eta_f, eta_r = inner.etas(state.step)
         gradient, (outer, report) = meta_gradient(
             params,
             networks,

@@ -120,7 +120,7 @@ def init_params(modules, key: jax.Array, gradient_channels: int = 1) -> Params:
     return Params(*(_drawn(key, i, *part) for i, part in enumerate(parts)))
 
 
-def _drawn(key: jax.Array, number: int, module: nn.Module, images) -> Any:
+def _drawn(key: jax.Array, number: int, module: nn.Module, images: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
     """Fresh parameters of the network of this number."""
     if type(module) not in OURS.values():
 
@@ -128,12 +128,11 @@ def _drawn(key: jax.Array, number: int, module: nn.Module, images) -> Any:
             return module.init(key, *(jnp.zeros(x.shape, x.dtype) for x in images)).get("params", {})
 
         return run_once(initial, jax.random.fold_in(key, number))
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *images)["params"]
+    shapes = _checked_shapes(NAMES[number], module, images)
     rng = np.random.default_rng([number, *np.asarray(jax.random.key_data(key))])
     return jax.tree_util.tree_map_with_path(lambda path, x: jnp.asarray(draw(path[-1].key, x.shape, rng)), shapes)
 
 
-@functools.lru_cache(maxsize=8)  # tracing a network takes longer than reading its parameters
 def expected_shapes(modules, gradient_channels: int = 1, networks: tuple[str, ...] = NAMES) -> Params:
     """The trees of jax.ShapeDtypeStruct that the modules (F, R, P) expect; None for those not in `networks`.
 
@@ -151,7 +150,8 @@ def _inputs(gradient_channels: int) -> tuple[tuple[jax.ShapeDtypeStruct, ...], .
     return (image, image), (image,), (image, image, gradient, gradient)
 
 
-def _checked_shapes(name: str, module: nn.Module, images) -> Any:
+@functools.lru_cache(maxsize=24)  # tracing a network takes longer than reading its parameters
+def _checked_shapes(name: str, module: nn.Module, images: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
     """The shapes of one network's parameters, after a look at what it gives."""
     origin = f"model.{SETTINGS[name]} {type(module).__name__}"
     shape = images[0].shape[:3]

@@ -40,8 +40,7 @@ class SimilarityMeter:
         inner = make_inner_loop(config.train, config.meta)
 
         def measure(state: TrainState, train, test):
-            etas = (eta(state.step) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r))
-            optimizers = (inner.optimizer(eta) for eta in etas)
+            optimizers = map(inner.optimizer, inner.etas(state.step))
             batches = as_luma(train), as_luma(test)
             return gradient_similarity(
                 state.params, networks, *batches, config.loss, *optimizers, steps=inner.steps

@@ -11,13 +11,12 @@ def make_steps(networks, loss, optimizers, inner, *, axis=None, **options):
     meta_step, fusion_step = steps.make_steps(networks, loss, optimizers, inner, axis=axis, **options)
 
     def keeping_step(state, train, test):
-        rates = (eta(state.step) if callable(eta) else eta for eta in (inner.eta_f, inner.eta_r))
         updated, _ = meta.inner_update(
             state.params,
             networks,
             steps.as_luma(train),
             loss,
-            *map(inner.optimizer, rates),
+            *map(inner.optimizer, inner.etas(state.step)),
             steps=inner.steps,
             axis=axis,
         )
