@@ -220,12 +220,17 @@ def fusion_gradients(
 ):
     """Eq. 11 and 12: dL_f/dF with P frozen, and dL_r/dR on F's image with the image's gradient stopped.
 
-    equal: w = v = 1/2 in place of what P proposes.
+    equal: w = v = 1/2; P, a third of the step, is then not asked.
     Returns (gradients as Params without p, terms, (w, v, fused, rebuilt)). L_r never reaches F, nor L_f P.
     """
-    w, v = jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss))
-    if equal is not False:
-        w, v = (jnp.where(equal, 0.5, x) for x in (w, v))
+
+    def proposed():
+        return jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss))
+
+    def halves():
+        return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), jax.eval_shape(proposed))
+
+    w, v = proposed() if equal is False else jax.lax.cond(equal, halves, proposed)
     grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params.f, networks, batch, w, v, loss)
     fused = jax.lax.stop_gradient(fused)
     grad_r, (rebuilt, terms_r) = jax.grad(reconstruction_objective, has_aux=True)(
