@@ -8,7 +8,8 @@ from pathlib import Path
 
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
 from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
-from refusion_jax.cli.jobs import Job, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.cli.jobs import Job, Sources, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.cli.volumes import add_volume_options, are_volumes, fuse_volumes
 from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _add_checkpoint(p.add_argument_group("with what"))
     _add_results(p.add_argument_group("results"))
     _add_alignment(p.add_argument_group("pictures that do not lie on each other"))
+    add_volume_options(p.add_argument_group("volumes: NIfTI files, folders of DICOM series (no medical device)"))
     return p
 
 
@@ -231,13 +233,18 @@ def load_model(arguments, task: str | None):
     return model
 
 
-def planned(arguments, task: str | None) -> list[Job]:
-    """The jobs that the command line names. InputError where one cannot be read or written as it is asked for."""
+def named(arguments, task: str | None) -> list[Sources]:
+    """What the command line names to be fused. InputError where there is no such thing."""
     if arguments.stack and task not in (None, *STACK_TASKS):
         raise InputError(f"--stack is for the tasks {' and '.join(STACK_TASKS)}, got {task}")
     sources, remarks = find_sources(arguments.pair or [], arguments.data, arguments.stack or [], task, arguments.group)
     for remark in remarks:
         print(printable(f"note: {remark}"), file=sys.stderr)
+    return sources
+
+
+def planned(arguments, sources: list[Sources]) -> list[Job]:
+    """The jobs of these sources. InputError where one cannot be written as it is asked for."""
     extension = f".{arguments.format}" if arguments.format else None
     asked = (("index", arguments.source_index), ("depth", arguments.depth_map))
     positions = [name for name, wanted in asked if wanted]
@@ -278,7 +285,10 @@ def run(arguments) -> int:
     """Fuses everything named; returns 0, or 1 when some of several failed (each named)."""
     check_options(arguments)
     task = task_name(arguments.task) if arguments.task else None
-    jobs = planned(arguments, task)
+    sources = named(arguments, task)
+    if are_volumes(sources, arguments):
+        return fuse_volumes(arguments, sources, lambda: load_model(arguments, task))
+    jobs = planned(arguments, sources)
     transform = saved_transform(arguments)
     waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
     if len(waiting) < len(jobs):

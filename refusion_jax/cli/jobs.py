@@ -134,7 +134,7 @@ def plan_jobs(
         extra = tuple(path.with_name(f"{stem}_{kind}.png") for kind in "wv") if maps else ()
         places = tuple(path.with_name(f"{stem}_{kind}.png") for kind in positions) if one.stack else ()
         jobs.append(Job(one.name, one.paths, path, extra, one.stack, one.levels, one.pages, places))
-    _check_results(jobs)
+    check_results(jobs)
     return jobs
 
 
@@ -174,7 +174,8 @@ def make_folders(paths: Iterable[Path]) -> None:
             raise InputError(f"cannot write to the folder {folder}: permission denied; choose another --out")
 
 
-def _check_results(jobs: Sequence[Job]) -> None:
+def check_results(jobs: Sequence[Job]) -> None:
+    """InputError when two results would be one file and when one would be a source."""
     sources = {os.path.realpath(path) for job in jobs for path in job.sources}
     # By device and number too: where case does not count, and for hard links, names do not tell.
     identities = {_identity(path) for path in sources} - {None}

@@ -104,8 +104,9 @@ def _type_of(name: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """A file's name without its extension."""
-    return os.path.splitext(name)[0]
+    """A file's name without its extension, .nii.gz being one."""
+    stem, extension = os.path.splitext(name)
+    return os.path.splitext(stem)[0] if extension.lower() == ".gz" else stem
 
 
 def same_stem(one: Path, other: Path) -> str:

@@ -107,7 +107,7 @@ def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
     for path in (a, b):
         if path.is_dir():
             raise InputError(f"{path}: expected an image file, got a folder")
-    return Pair(common_stem(a.stem, b.stem), a, b)
+    return Pair(common_stem(stem_of(a.name), stem_of(b.name)), a, b)
 
 
 def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pair]:

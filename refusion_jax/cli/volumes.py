@@ -1,0 +1,161 @@
+"""The command fuse for volumes: NIfTI files and DICOM series, on one grid, slice by slice."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refusion_jax.cli.common import level_rules, printable, progress_bar
+from refusion_jax.cli.jobs import Job, Sources, check_results, make_folders
+from refusion_jax.errors import InputError
+from refusion_jax.imaging.levels import AUTO
+from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
+from refusion_jax.volumes.color import PALETTES, pseudocolored
+from refusion_jax.volumes.grid import on_one_grid
+from refusion_jax.volumes.nifti import ENDINGS, is_nifti, write_nifti
+from refusion_jax.volumes.reading import is_volume, read_volume
+from refusion_jax.volumes.volume import AXES, Volume, slices, to_levels
+
+# What pictures have and volumes have not: (option, as argparse names it, what to say).
+_OF_PICTURES = (
+    ("--align", "align", "register them first, such as with SimpleITK, ANTs or 3D Slicer"),
+    ("--transform", "transform", "resample them first"),
+    ("--resize", "resize", "--grid a or b says whose grid to take"),
+    ("--format", "format", "they are written as NIfTI or DICOM, as --out and the sources say"),
+    ("--report", "report", "look at the result in a viewer"),
+)
+_OF_VOLUMES = ("grid", "axis", "pseudocolour")
+
+
+def add_volume_options(group: Any) -> None:
+    """--grid, --axis and --pseudocolour."""
+    group.add_argument(
+        "--grid", choices=["a", "b"], help="whose grid the result has where the two differ (default: the finer)"
+    )
+    group.add_argument("--axis", choices=AXES, help="of the slices that are fused (default: axial)")
+    group.add_argument(
+        "--pseudocolour",
+        choices=list(PALETTES),
+        help="show the first source, such as grey PET or SPECT, in this palette of DICOM; the result is RGB",
+    )
+
+
+def are_volumes(sources: Sequence[Sources], arguments: Any) -> bool:
+    """Whether what is to be fused is volumes. InputError where some are and some not, and for options of volumes where
+    none is."""
+    kinds = {is_volume(path): path for one in sources for path in one.paths}
+    if len(kinds) == 2:
+        raise InputError(f"expected two volumes or two pictures, got the volume {kinds[True]} and {kinds[False]}")
+    if True not in kinds:
+        for name in _OF_VOLUMES:
+            if getattr(arguments, name):
+                raise InputError(f"--{name} is for volumes (NIfTI, DICOM), got pictures; leave it out")
+        return False
+    if any(one.stack for one in sources):
+        raise InputError("--stack is for pictures; volumes are fused by --pair A B")
+    for option, name, instead in _OF_PICTURES:
+        if getattr(arguments, name):
+            raise InputError(f"{option} is for pictures, not for volumes: {instead}")
+    rules = level_rules(arguments) or ()
+    if len(sources) > 1 and (arguments.range == "run" or LEVELS_OF_RUN in rules):
+        raise InputError("a range over the run is for pictures: volumes have one each; fuse one pair, or leave out run")
+    return True
+
+
+def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callable[[], Any]) -> int:
+    """Fuses pairs of volumes, one after the other; returns 0, or 1 when some of several failed (each named)."""
+    jobs = _planned(sources, Path(arguments.out), arguments.maps)
+    waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
+    if len(waiting) < len(jobs):
+        print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
+    if not waiting:
+        return 0
+    model = load_model()
+    make_folders([job.fused for job in waiting])
+    failed = 0
+    for job in waiting:
+        try:
+            _fuse(job, arguments, model)
+            print(printable("wrote " + ", ".join(map(str, job.results))), flush=True)
+        except (InputError, OSError) as error:
+            if len(jobs) == 1:
+                raise
+            print(printable(f"error: pair {job.name}: {error}"), file=sys.stderr)
+            failed += 1
+    if failed:
+        print(f"error: {failed} of {len(waiting)} pairs could not be fused (named above)", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _planned(sources: Sequence[Sources], out: Path, maps: bool) -> list[Job]:
+    """The jobs. InputError where `out` cannot be written as a volume, or over an input or another result."""
+    if is_nifti(out) and not out.is_dir():
+        if len(sources) > 1:
+            raise InputError(f"--out {out} names one volume, but there are {len(sources)} pairs; give a folder")
+        paths = [out]
+    elif out.suffix and not out.is_dir():
+        raise InputError(
+            f"cannot write a volume to --out {out}; expected a name with {' or '.join(ENDINGS)}, or a folder"
+        )
+    else:
+        paths = [out / f"{one.name}.nii.gz" for one in sources]
+    jobs = []
+    for one, path in zip(sources, paths, strict=True):
+        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        extra = tuple(path.with_name(f"{stem}_{kind}.nii.gz") for kind in "wv") if maps else ()
+        jobs.append(Job(one.name, one.paths, path, extra, levels=one.levels))
+    check_results(jobs)
+    return jobs
+
+
+def _fuse(job: Job, arguments: Any, model: Any) -> None:
+    """One pair from reading to writing."""
+    from refusion_jax.fusing.volumes import fuse_slices, maps_of_slices, samples
+
+    a, b = (read_volume(path, arguments.max_pixels) for path in job.sources)
+    if arguments.pseudocolour and a.is_color:
+        raise InputError(f"{a.path}: has colours of its own; leave out --pseudocolour")
+    reference, arrays = _on_one_grid(a, b, arguments, level_rules(arguments) or job.levels or (AUTO, AUTO))
+    if arguments.pseudocolour:
+        arrays[0] = pseudocolored(arrays[0], arguments.pseudocolour)
+
+    def sliced(array: np.ndarray) -> np.ndarray:
+        return slices(array, reference.grid.affine, arguments.axis or "axial")
+
+    is_color = not arguments.gray and any(array.ndim == 4 for array in arrays)
+    deep = any(array.dtype == np.uint16 for array in arrays)
+    kind = np.uint8 if is_color or (arguments.depth or (16 if deep else 8)) == 8 else np.uint16
+    fused = np.empty((*reference.grid.shape, 3) if is_color else reference.grid.shape, kind, "C" if is_color else "F")
+    views = [sliced(array) for array in arrays]
+    rule = "sources" if arguments.range == "run" else arguments.range
+    with progress_bar(len(views[0]) + len(samples(*views)), "slice", job.name) as bar:
+        fuse_slices(model, views[0], views[1], sliced(fused), rule, bar.update)
+    write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")
+    if job.maps:
+        weights = [np.empty(reference.grid.shape, np.uint16, "F") for _ in job.maps]
+        maps_of_slices(model, views[0], views[1], *map(sliced, weights))
+        for path, array, name in zip(job.maps, weights, "wv", strict=True):
+            write_nifti(path, array, reference, f"ReFusion, {name}: weight of the first source")
+
+
+def _on_one_grid(a: Volume, b: Volume, arguments: Any, rules: Sequence[Any]) -> tuple[Volume, list[np.ndarray]]:
+    """(the volume whose grid it is, both on it as uint8 or uint16), and what to know of it on standard error."""
+    levels = [volume.levels(rule) for volume, rule in zip((a, b), rules, strict=True)]
+    reference, placed = on_one_grid(a, b, arguments.grid, (levels[0].low, levels[1].low))
+    for volume, own in zip((a, b), levels, strict=True):
+        for note in volume.notes:
+            print(printable(f"warning: {volume.path}: {note}"), file=sys.stderr)
+        if own.note:
+            print(printable(f"note: {volume.path}: {own.note}; --levels sets others"), file=sys.stderr)
+    for volume, one in zip((a, b), placed, strict=True):
+        if one.resampled:
+            print(
+                printable(
+                    f"note: {volume.path}: {volume.grid}, resampled to {reference.grid}, of which it covers"
+                    f" {one.covered:.0%}"
+                ),
+                file=sys.stderr,
+            )
+    return reference, [to_levels(one.values, own) for one, own in zip(placed, levels, strict=True)]

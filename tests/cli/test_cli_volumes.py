@@ -1,0 +1,116 @@
+"""The command fuse on volumes, as a user calls it."""
+
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from fuse_command import fuse, images, refused
+from scripts import picture, tiny_info, tiny_trees
+from volume_files import affine_of, field, points_of, write_nifti
+
+from refusion_jax.imaging.files import write_image
+from refusion_jax.weights.safetensors_file import write_safetensors
+from refusion_jax.weights.trees import from_names
+
+
+@pytest.fixture(scope="module")
+def mif(tmp_path_factory):
+    """The command's beginning with tiny weights for mif."""
+    path = tmp_path_factory.mktemp("weights") / "mif.safetensors"
+    write_safetensors(path, from_names(tiny_trees()), tiny_info("mif"))
+    return ["--ckpt", path, "--pair"]
+
+
+def volume(path: Path, shape, spacing, corner, codes, seed=0, **fields) -> Path:
+    """A NIfTI volume; corner: of its first voxel."""
+    affine = affine_of(spacing, corner, codes)
+    return write_nifti(path, field(points_of(shape, affine), seed).astype(np.int16), affine, **fields)
+
+
+@pytest.fixture
+def pet(tmp_path):
+    return volume(tmp_path / "in" / "sub-01_PET.nii.gz", (20, 22, 6), (2, 2, 4), (20, -22, -12), "LAS", 3)
+
+
+@pytest.fixture
+def mri(tmp_path):
+    """On a finer grid, stored in another order."""
+    return volume(tmp_path / "in" / "sub-01_MRI.nii.gz", (36, 40, 10), (1, 1, 2), (-18, 20, 9), "RPI")
+
+
+def test_two_grids_become_one(tmp_path, capsys, mif, pet, mri):
+    fuse(*mif, pet, mri, "--maps", "--out", tmp_path / "f.nii.gz")
+    assert images(tmp_path / ".") == [
+        "f.nii.gz",
+        "f_v.nii.gz",
+        "f_w.nii.gz",
+        "in/sub-01_MRI.nii.gz",
+        "in/sub-01_PET.nii.gz",
+    ]
+    said = capsys.readouterr().err
+    assert "20x22x6" in said and "36x40x10" in said
+    fused, like = nibabel.load(tmp_path / "f.nii.gz"), nibabel.load(mri)
+    assert fused.shape == like.shape and fused.header.get_data_dtype() == np.uint16
+    np.testing.assert_allclose(fused.affine, like.affine)
+    values = fused.get_fdata()
+    assert values.min() == 0 and 0.9 < values.max() <= 1
+    w = nibabel.load(tmp_path / "f_w.nii.gz").get_fdata()
+    assert w.shape == fused.shape and 0 < w.min() < w.max() < 1
+    fuse(*mif, pet, mri, "--grid", "a", "--depth", "8", "--out", tmp_path / "coarse.nii")
+    coarse = nibabel.load(tmp_path / "coarse.nii")
+    assert coarse.shape == (20, 22, 6) and coarse.header.get_data_dtype() == np.uint8
+
+
+def test_axes_and_colour(tmp_path, mif, pet):
+    found = {}
+    for axis in ("axial", "sagittal"):
+        out = tmp_path / axis
+        fuse(*mif, pet, pet, "--axis", axis, "--pseudocolour", "hot-iron", "--out", out)
+        assert images(out) == ["sub-01_PET.nii.gz"]
+        stored = np.asarray(nibabel.load(out / "sub-01_PET.nii.gz").dataobj)
+        assert stored.shape == (20, 22, 6) and stored.dtype.names == ("R", "G", "B")
+        found[axis] = np.stack([stored[name].astype(int) for name in "RGB"], -1)
+        assert (found[axis][..., 0] > found[axis][..., 2] + 20).any()
+    assert (found["axial"] != found["sagittal"]).any()
+    fuse(*mif, pet, pet, "--pseudocolour", "hot-iron", "--gray", "--out", tmp_path / "grey.nii")
+    assert nibabel.load(tmp_path / "grey.nii").header.get_data_dtype() == np.uint16
+
+
+def test_a_volume_beside_a_picture_or_another_place_is_refused(tmp_path, capsys, mif, pet, mri):
+    far = volume(tmp_path / "far.nii", (8, 8, 8), (1, 1, 1), (900, 0, 0), "RAS")
+    lost = volume(tmp_path / "lost.nii", (8, 8, 8), (1, 1, 1), (0, 0, 0), "RAS", qform=0, sform=0)
+    png = write_image(tmp_path / "a.png", picture(1))
+    (tmp_path / "cut.nii.gz").write_bytes(mri.read_bytes()[:2000])
+    out = ["--out", tmp_path / "f.nii.gz"]
+    for arguments, words in {
+        (pet, far, *out): "far.nii",
+        (pet, lost, *out): "lost.nii",
+        (pet, png, *out): "a.png",
+        (pet, tmp_path / "cut.nii.gz", *out): "cut.nii.gz",
+        (pet, tmp_path / "none.nii", *out): "none.nii",
+        (pet, mri, "--out", tmp_path / "f.png"): ".nii",
+        (pet, mri, "--out", mri): "overwrite",
+        (pet, mri, *out, "--align", "affine"): "--align",
+        (pet, mri, *out, "--pseudocolour", "hot-iron", "--pair", pet, mri): "2 pairs",
+        (png, png, "--axis", "axial", "--out", tmp_path / "f.png"): "--axis",
+    }.items():
+        assert words in refused(capsys, *mif, *arguments)
+    assert not (tmp_path / "f.nii.gz").exists()
+
+
+def test_windows_and_levels(tmp_path, capsys, mif, pet):
+    shown = volume(tmp_path / "CT.nii", (20, 22, 6), (2, 2, 4), (20, -22, -12), "LAS", window=(300, 600))
+    fuse(*mif, shown, pet, "--out", tmp_path / "f.nii")
+    assert "300..600" in capsys.readouterr().err
+    fuse(*mif, shown, pet, "--levels", "a=0,1000", "b=0,1000", "--out", tmp_path / "g.nii")
+    assert capsys.readouterr().err == ""
+    one, other = (nibabel.load(tmp_path / f"{name}.nii").get_fdata() for name in "fg")
+    assert np.abs(one - other).max() > 0.1
+
+
+@pytest.mark.parametrize("library", ["nibabel"])
+def test_without_the_library_one_line_names_it(tmp_path, capsys, monkeypatch, mif, pet, mri, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    assert f"pip install '{library}>=" in refused(capsys, *mif, pet, mri, "--out", tmp_path / "f.nii.gz")
