@@ -70,7 +70,7 @@ def level_rules(arguments):
     return parse_rules(" ".join(arguments.levels)) if arguments.levels else None
 
 
-def progress_bar(total: int, unit: str, description: str | None = None):
+def progress_bar(total: int | None, unit: str, description: str | None = None):
     """tqdm's bar for what takes more than a second: on a terminal at once, in a log every ten seconds."""
     from tqdm import tqdm
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
 from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
 from refusion_jax.cli.jobs import Job, Sources, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.cli.video import add_video_options, are_videos, fuse_videos
 from refusion_jax.cli.volumes import add_volume_options, are_volumes, fuse_volumes
 from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _add_results(p.add_argument_group("results"))
     _add_alignment(p.add_argument_group("pictures that do not lie on each other"))
     add_volume_options(p.add_argument_group("volumes: NIfTI files, folders of DICOM series (no medical device)"))
+    add_video_options(p.add_argument_group("two videos (--pair A.mp4 B.mp4 --out fused.mp4)"))
     return p
 
 
@@ -285,6 +287,8 @@ def run(arguments) -> int:
     """Fuses everything named; returns 0, or 1 when some of several failed (each named)."""
     check_options(arguments)
     task = task_name(arguments.task) if arguments.task else None
+    if are_videos(arguments):
+        return fuse_videos(arguments, task, load_model, saved_transform(arguments))
     sources = named(arguments, task)
     if are_volumes(sources, arguments):
         return fuse_volumes(arguments, sources, lambda: load_model(arguments, task))

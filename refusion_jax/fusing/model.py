@@ -4,7 +4,7 @@ Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from refusion_jax.config import Config, check, override
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
+from refusion_jax.fusing import stream
 from refusion_jax.fusing.tiles import TILE_BYTES, make_fuse, workers
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import check_one_size
@@ -138,6 +139,41 @@ class Model:
         """
         luma = self.fuse_luma(a, b, range, progress)
         return finished_picture(luma, (np.asarray(a), np.asarray(b)), gray)
+
+    def fuse_stream(
+        self,
+        pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+        range: str = "sources",  # noqa: A002
+        gray: bool = False,
+        held: stream.Held | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The fused pictures of a stream of pairs, such as the frames of two cameras, one after the other.
+
+        pairs: any iterable of (a, b), as for `fuse`; a thread of its own draws from it, one pair ahead of the network,
+        which is one picture ahead of what is taken from here. No more than four pairs are in memory. Nothing is
+        compiled anew for another size.
+        range: "sources": as for `fuse`, with the means of F's attention, of the outputs' span and of the sources' over
+        the frames so far, of which the last 50 or so count, so that what is still does not flicker; it follows a change
+        of the scene within seconds. "minmax" and "clip": each picture on its own. held: what `look_at` found, in place
+        of a range: one for all frames.
+        Raises InputError as `fuse`; what the iterable raises comes behind the last picture.
+        """
+        return stream.fuse_stream(self._for_streams(), pairs, range, gray, held)
+
+    def look_at(
+        self, pairs: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]], progress: Callable[[], None] = lambda: None
+    ) -> stream.Held:
+        """What all frames of a video have in common, for `fuse_stream`: F's attention and one range step.
+
+        pairs: gives the video's pairs from their start each time that it is called, three times. The levels are those
+        of all frames of the sources; what F says of them is asked at 32 frames at most, evenly spread. progress: called
+        after each pair of the first turn, then after each that F sees, twice.
+        Raises InputError as `fuse`, and where there is no pair.
+        """
+        return stream.look_at(self._for_streams(), pairs, progress)
+
+    def _for_streams(self) -> stream.Network:
+        return stream.Network(self._sources, functools.partial(self._run_f, progress=None))
 
     def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
