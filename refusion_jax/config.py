@@ -322,6 +322,8 @@ def check(config: Config) -> None:
         )
     if config.train.per_epoch == 0:
         raise InputError("train.fusion_steps must be positive if meta_steps is 0, got 0")
+    if config.train.taught < config.train.epochs and config.train.fusion_steps == 0:
+        raise InputError("train.fusion_steps must be positive if later epochs have no meta steps (meta_epochs), got 0")
     if config.model.width % config.model.heads:
         raise InputError(f"model.heads must be a divisor of model.width {config.model.width}, got {config.model.heads}")
     best, scored = config.validation.best, config.validation.metrics or TASK_METRICS[config.task]

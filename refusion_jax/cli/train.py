@@ -276,6 +276,8 @@ def print_start(config, data, out: Path) -> None:
         f"{train.epochs} epochs of {train.meta_steps} meta and {train.fusion_steps} fusion steps, batch "
         f"{config.data.batch}, {config.data.crop}x{config.data.crop} crops, on {where}"
     )
+    if train.taught < train.epochs and train.meta_steps:
+        print(f"meta steps in the first {train.taught} epochs; P then stays as it is")
     if train.warmup_steps:
         print(f"before them a warm-up of {train.warmup_steps} fusion steps with w = v = 1/2")
     if config.data.late_crop:

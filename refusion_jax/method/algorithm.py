@@ -23,6 +23,8 @@ class Schedule:
     epochs: int = setting(50, least=1)  # L
     meta_steps: int = setting(600, least=0)  # M, an epoch
     fusion_steps: int = setting(1600, least=0)  # N, an epoch
+    # Epochs that have meta steps; P then stays as it is, and later epochs have fusion steps alone. 0 = all, as the paper.
+    meta_epochs: int = setting(0, least=0)
     lr_f: float = setting(1e-4, above=0)  # Adam, F
     lr_r: float = setting(1e-4, above=0)  # Adam, R
     lr_p: float = setting(1e-4, above=0)  # of P's optimiser
@@ -33,31 +35,57 @@ class Schedule:
     warmup_steps: int = setting(0, least=0)
 
     @property
+    def taught(self) -> int:
+        """Epochs that have meta steps, the first ones."""
+        return min(self.meta_epochs or self.epochs, self.epochs)
+
+    @property
     def per_epoch(self) -> int:
-        """Steps of one epoch."""
+        """Steps of one epoch that has meta steps."""
         return self.meta_steps + self.fusion_steps
+
+    @property
+    def all_meta_steps(self) -> int:
+        """Meta steps of the whole training."""
+        return self.taught * self.meta_steps
 
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.warmup_steps + self.epochs * self.per_epoch
+        return self.warmup_steps + self.all_meta_steps + self.epochs * self.fusion_steps
+
+    def meta_steps_in(self, epoch: int) -> int:
+        """Meta steps of an epoch, counted from 1."""
+        return self.meta_steps if epoch <= self.taught else 0
+
+    def position(self, done: int) -> tuple[int, int]:
+        """(whole epochs, steps of the one that follows) within the first `done` steps; (0, 0) in the warm-up."""
+        done = max(done - self.warmup_steps, 0)
+        beyond = done - self.taught * self.per_epoch
+        if beyond < 0 or self.fusion_steps == 0:
+            return divmod(done, self.per_epoch)
+        epochs, inside = divmod(beyond, self.fusion_steps)
+        return self.taught + epochs, inside
 
     def ends_epoch(self, done: int) -> bool:
         """Whether the last of `done` steps was the last of an epoch."""
-        return done > self.warmup_steps and (done - self.warmup_steps) % self.per_epoch == 0
+        return done > self.warmup_steps and self.position(done)[1] == 0
 
     def left(self, done: int) -> dict[str, int]:
         """Steps to go after `done` steps, by phase."""
-        epochs, inside = divmod(max(done - self.warmup_steps, 0), self.per_epoch)
-        meta = self.epochs * self.meta_steps - epochs * self.meta_steps - min(inside, self.meta_steps)
+        epochs, inside = self.position(done)
+        meta = self.all_meta_steps - min(epochs * self.meta_steps + min(inside, self.meta_steps), self.all_meta_steps)
         return {"meta": meta, "fusion": self.total - done - meta}
 
-    def rate(self, first: float, steps: int, before: int = 0) -> optax.Schedule:
-        """A learning rate by the number of updates made: `before` of them at the first rate, then `steps` an epoch."""
+    def rate(self, first: float, steps: int, before: int = 0, epochs: int | None = None) -> optax.Schedule:
+        """A learning rate by the number of updates made: `before` of them at the first rate, then `steps` an epoch.
+
+        epochs: how many have updates; by default all.
+        """
         if self.lr_decay == 1 and not self.lr_cosine:
             return optax.constant_schedule(first)  # trainings of all lengths then share their compiled steps
         stairs = optax.exponential_decay(1.0, self.lr_decay_epochs * steps, self.lr_decay, staircase=True)
-        cosine = optax.cosine_decay_schedule(1.0, max(self.epochs * steps, 1) if self.lr_cosine else 1)
+        cosine = optax.cosine_decay_schedule(1.0, max((epochs or self.epochs) * steps, 1) if self.lr_cosine else 1)
 
         def rate(count):
             count = jnp.maximum(count - before, 0)
@@ -90,15 +118,16 @@ def algorithm_1(
         for _ in range(start, schedule.warmup_steps):
             number += 1
             yield Step(number, 0, "fusion", (next(training),))
-    begun, done = divmod(max(start - schedule.warmup_steps, 0), schedule.per_epoch)
+    begun, done = schedule.position(start)
     for epoch in range(begun + 1, schedule.epochs + 1):  # 2
-        first = min(done, schedule.meta_steps)
+        meta_steps = schedule.meta_steps_in(epoch)
+        first = min(done, meta_steps)
         meta_train, meta_test = open_streams(epoch, "meta", first)  # 3
-        for _ in range(first, schedule.meta_steps):  # 4
+        for _ in range(first, meta_steps):  # 4
             number += 1
             yield Step(number, epoch, "meta", (next(meta_train), next(meta_test)))  # 5-8: P by Eq. 7-10
         # 9
-        first = max(done - schedule.meta_steps, 0)
+        first = max(done - meta_steps, 0)
         (training,) = open_streams(epoch, "fusion", first)
         for _ in range(first, schedule.fusion_steps):  # 10
             number += 1

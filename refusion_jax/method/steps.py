@@ -74,7 +74,7 @@ def make_optimizers(schedule: Schedule = Schedule(), meta: MetaSettings = MetaSe
     """
     rate_f = schedule.rate(schedule.lr_f, schedule.fusion_steps, schedule.warmup_steps)
     rate_r = schedule.rate(schedule.lr_r, schedule.fusion_steps, schedule.warmup_steps)
-    rate_p = schedule.rate(schedule.lr_p, schedule.meta_steps)
+    rate_p = schedule.rate(schedule.lr_p, schedule.meta_steps, epochs=schedule.taught)
     if meta.optimizer == "normalized":
         for_p = optax.chain(scale_by_largest(), optax.scale_by_learning_rate(rate_p))
     else:

@@ -35,7 +35,7 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
     scores = find_scores(run, records, settings["validation.best"])
     previews, notes = read_previews(run)
     drawn = curves(records)
-    total = settings.whole("train.warmup_steps") + settings.whole("train.epochs") * steps_per_epoch(settings)
+    total = all_steps(settings)
     data = {
         **drawn,
         "scores": scores.as_data(),
@@ -68,9 +68,11 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
     return path
 
 
-def steps_per_epoch(settings: Settings) -> int:
-    """M + N."""
-    return settings.whole("train.meta_steps") + settings.whole("train.fusion_steps")
+def all_steps(settings: Settings) -> int:
+    """Of the whole training, as method.algorithm.Schedule counts them; without JAX, which takes a second to import."""
+    names = ("warmup_steps", "epochs", "meta_epochs", "meta_steps", "fusion_steps")
+    warmup, epochs, taught, meta, fusion = (settings.whole(f"train.{name}") for name in names)
+    return warmup + min(taught or epochs, epochs) * meta + epochs * fusion
 
 
 def pair_names(run: Path) -> tuple[list[str], list[str]] | tuple[None, list[str]]:
@@ -88,6 +90,7 @@ def facts(run: Path, settings: Settings) -> list[tuple[str, str]]:
     built_in = f"built-in scenes, {settings['data.scenes']} of {size} × {size} pixels"
     train, held_out = pair_names(run)
     meta, fusion, crop = (settings[key] for key in ("train.meta_steps", "train.fusion_steps", "data.crop"))
+    warmup, taught = (settings.whole(f"train.{name}") for name in ("warmup_steps", "meta_epochs"))
     return [
         ("task", f"{settings['task']}"),
         ("preset", f"{settings['preset']}"),
@@ -95,8 +98,10 @@ def facts(run: Path, settings: Settings) -> list[tuple[str, str]]:
         ("pairs", "not known" if train is None else f"{len(train)} trained on, {len(held_out)} held out"),
         (
             "recipe",
-            f"{settings['train.epochs']} epochs of {meta} meta and {fusion} fusion steps, "
-            f"batch {settings['data.batch']}, {crop} × {crop} crops",
+            (f"warm-up of {warmup} fusion steps, then " if warmup else "")
+            + f"{settings['train.epochs']} epochs of {meta} meta and {fusion} fusion steps"
+            + (f" (meta steps in the first {taught} alone)" if taught else "")
+            + f", batch {settings['data.batch']}, {crop} × {crop} crops",
         ),
         ("seed", f"{settings['seed']}"),
     ]

@@ -52,7 +52,7 @@ class SimilarityMeter:
         """Whether one of the block's steps is to be measured."""
         if not self._every or block.phase != "meta":
             return False
-        done = self._schedule.epochs * self._schedule.meta_steps - self._schedule.left(block.number)["meta"]
+        done = self._schedule.all_meta_steps - self._schedule.left(block.number)["meta"]
         return any((i - 1) % self._every == 0 for i in range(done - block.length + 1, done + 1))
 
     def measure(self, state: TrainState, block: Block) -> Measurement:

@@ -80,6 +80,24 @@ def test_rates_stay_during_the_warm_up_and_may_end_at_zero():
     assert [float(rate(k)) for k in (0, 3, 13, 23)] == pytest.approx([1, 1, 0.5, 0], abs=1e-7)
 
 
+def test_meta_epochs_end_the_meta_steps_and_rate_of_p_with_them():
+    short = Schedule(epochs=4, meta_steps=2, fusion_steps=3, meta_epochs=2, warmup_steps=1, lr_cosine=True)
+    found = steps(short)[0]
+    assert [step.number for step in found] == list(range(1, short.total + 1))
+    assert [(step.epoch, step.phase) for step in found] == (
+        [(0, "fusion")]
+        + [(e, p) for e in (1, 2) for p in ("meta",) * 2 + ("fusion",) * 3]
+        + [(e, "fusion") for e in (3, 4) for _ in range(3)]
+    )
+    for done in range(short.total + 1):
+        assert steps(short, done)[0] == found[done:]
+        rest = [step.phase for step in found[done:]]
+        assert short.left(done) == {phase: rest.count(phase) for phase in ("meta", "fusion")}
+        assert short.ends_epoch(done) == (done in (6, 11, 14, 17))
+    rate = short.rate(1e-3, 2, epochs=short.taught)
+    assert float(rate(0)) == pytest.approx(1e-3) and float(rate(4)) == pytest.approx(0, abs=1e-12)
+
+
 def test_a_rate_that_stays_is_the_same_for_trainings_of_all_lengths():
     """The number itself, so that the compiled steps of one training serve another of other lengths."""
     rates = [Schedule(epochs=n, meta_steps=n, fusion_steps=n, warmup_steps=n).rate(1e-3, n, n) for n in (2, 7)]
