@@ -57,9 +57,7 @@ def test_tuned_has_a_schedule_of_its_own_and_changes_what_the_losses_see(task):
     paper, tuned = config.resolve(task), config.resolve(task, "tuned")
     assert tuned.meta == paper.meta and tuned.data.crop < tuned.data.late_crop and tuned.data.late_epochs
     assert (
-        tuned.train.total - tuned.train.epochs * tuned.train.meta_steps >= 10_000
-        and tuned.train.warmup_steps
-        and tuned.train.lr_cosine
+        tuned.train.total - tuned.train.all_meta_steps >= 10_000 and tuned.train.warmup_steps and tuned.train.lr_cosine
     )
     assert tuned.model.symmetric and tuned.loss.sobel_form == "components" and 0 < tuned.loss.w_floor < 0.5
 

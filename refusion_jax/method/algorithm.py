@@ -23,7 +23,7 @@ class Schedule:
     epochs: int = setting(50, least=1)  # L
     meta_steps: int = setting(600, least=0)  # M, an epoch
     fusion_steps: int = setting(1600, least=0)  # N, an epoch
-    # Epochs that have meta steps; P then stays as it is, and later epochs have fusion steps alone. 0 = all, as the paper.
+    # Epochs that have meta steps; in later ones P stays as it is. 0 = all, as in the paper.
     meta_epochs: int = setting(0, least=0)
     lr_f: float = setting(1e-4, above=0)  # Adam, F
     lr_r: float = setting(1e-4, above=0)  # Adam, R
