@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
 from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
-from refusion_jax.cli.jobs import Job, Sources, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.cli.jobs import BY_EXIF, Job, Sources, check_extra, find_sources, make_folders, plan_jobs
 from refusion_jax.cli.video import add_video_options, are_videos, fuse_videos
 from refusion_jax.cli.volumes import add_volume_options, are_volumes, fuse_volumes
 from refusion_jax.data.reading import Rules, rules_of_run
@@ -28,8 +28,10 @@ def quality(text: str) -> int:
     return value
 
 
-def group(text: str) -> int:
-    """How many frames are one stack: 2 or more."""
+def group(text: str) -> int | str:
+    """How many frames are one stack, 2 or more, or "exif"."""
+    if text == BY_EXIF:
+        return text
     value = int(text)
     if value < 2:
         raise argparse.ArgumentTypeError(f"expected 2 or more frames, got {value}")
@@ -82,9 +84,9 @@ def _add_sources(g) -> None:
     g.add_argument(
         "--group",
         type=group,
-        metavar="N",
-        help="every N frames of a --stack, in the order of their names, are one bracket and give one picture, named as "
-        "the first of them",
+        metavar="N|exif",
+        help="frames of a --stack that make one picture, named as the first of them: every N in the order of their "
+        "names, or exif, those that their EXIF times and exposures say were taken as one bracket or focus stack",
     )
     add_reading_options(g)
 

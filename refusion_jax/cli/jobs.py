@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refusion_jax.data.captures import by_capture
 from refusion_jax.data.check import swapped_names
 from refusion_jax.data.folders import what_is_there
 from refusion_jax.data.pairs import natural_key
@@ -13,6 +14,8 @@ from refusion_jax.data.search import discover, expanded, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, pages_of
 from refusion_jax.imaging.raw import without_raw_doubles
+
+BY_EXIF = "exif"  # of --group
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ def find_sources(
     data: str | None,
     stacks: Sequence[Sequence[str]],
     task: str | None,
-    group: int | None = None,
+    group: int | str | None = None,
 ) -> tuple[list[Sources], list[str]]:
     """Everything that --pair, --data and --stack name, in this order, and what to know of the order of the sources.
 
-    group: how many frames of a --stack make one picture, None: all. Raises InputError for what is not there.
+    group: how many frames of a --stack make one picture, or BY_EXIF; None: all. InputError for what is not there.
     """
     found = [pair for a, b in pairs for pair in pairs_from_arguments(a, b)]
     remarks: list[str] = []
@@ -50,13 +53,13 @@ def find_sources(
             + (f"; so it is with {len(swapped) - 1} more" if len(swapped) > 1 else "")
             + "; the order matters: give the first source first"
         )
-    stacked = [stack for words in stacks for stack in _stacks(words, group)]
+    stacked = [stack for words in stacks for stack in _stacks(words, group, remarks)]
     return [Sources(pair.name, (pair.a, pair.b), levels=pair.levels) for pair in found] + stacked, remarks
 
 
-def _stacks(words: Sequence[str], group: int | None) -> list[Sources]:
-    """The stacks that one --stack names: pictures, or those directly in a folder, in natural order, as one or in groups
-    of a number of frames; each TIFF of several pages as a stack of its own."""
+def _stacks(words: Sequence[str], group: int | str | None, remarks: list[str]) -> list[Sources]:
+    """The stacks that one --stack names: pictures, or those directly in a folder, in natural order, as one or in
+    groups; each TIFF of several pages as a stack of its own. Frames that are left out are said in the remarks."""
     frames = _frames(words)
     counts = [pages_of(frame) for frame in frames]
     if frames and min(counts) > 1 and group is None:
@@ -70,6 +73,15 @@ def _stacks(words: Sequence[str], group: int | None) -> list[Sources]:
         folder = Path(words[0])
         is_one_folder = len(words) == 1 and folder.is_dir()
         return [Sources(folder.resolve().name if is_one_folder else frames[0].stem, tuple(frames), stack=True)]
+    if group == BY_EXIF:
+        found = by_capture(frames)
+        if alone := [files[0].name for files in found if len(files) < 2]:
+            remarks.append(f"left out, taken alone by their EXIF: {', '.join(alone)}")
+        groups = [tuple(files) for files in found if len(files) > 1]
+        if not groups:
+            raise InputError("--group exif: each frame was taken alone, by its EXIF; --group N takes every N by name")
+        return [Sources(files[0].stem, files, stack=True) for files in groups]
+    group = int(group)
     if len(frames) % group:
         raise InputError(f"--group {group}: {len(frames)} frames are no whole number of groups; take some away")
     groups = [tuple(frames[i : i + group]) for i in range(0, len(frames), group)]

@@ -70,6 +70,7 @@ def test_a_folder_of_several_brackets(tmp_path, weights, capsys):
     assert images(tmp_path / "out") == ["IMG_11.png", "IMG_8.png"]
     assert "not show one scene" not in capsys.readouterr().err
     assert "6 frames" in refused(capsys, *base, "--group", 4, "--out", tmp_path / "x")
+    assert "EXIF" in refused(capsys, *base, "--group", "exif", "--out", tmp_path / "x")
     assert "add --stack" in refused(capsys, "--ckpt", weights, "--pair", "a", "b", "--group", 3)
 
 
