@@ -25,11 +25,12 @@ from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.imaging.ranges import Span, Spans, span_of
 from refusion_jax.imaging.registration import looks_misregistered, scenes_apart, thumbnail
-from refusion_jax.imaging.resizing import to_one_size
+from refusion_jax.imaging.resizing import resize, to_one_size
 from refusion_jax.tasks import STACK_TASKS
 
 SAMPLED = 32  # pairs of a run whose attention is added up for all
 RUN = "run"  # of --range: as "sources", with one step for all pictures of a run
+PLACE_DROPPED = "georeference dropped: the result has not this picture's size and frame"
 LARGE = 4_000_000  # pixels from which a single picture gets a progress bar of its own
 
 
@@ -127,17 +128,21 @@ class Fusion:
         return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
 
     def _frames_read(self, job: Job, rule: Rule, store: FrameStore) -> list[Picture]:
-        """The frames of a stack with one black and one white, one after the other, kept in the store."""
+        """The frames of a stack with one black and one white, at one size where --resize asks for it, one after the
+        other, kept in the store."""
         pages, limit = job.pages or (None,) * len(job.sources), self.options.max_pixels
         both = list(zip(job.sources, pages, strict=True))
         found = common([levels_of_file(path, rule, limit, page) for path, page in both])
-        pictures = []
-        for (path, page), levels in zip(both, found, strict=True):
+        pictures, keep = [], self.options.resize
+        size: Any = None
+        for (path, page), levels in list(zip(both, found, strict=True))[:: -1 if keep == "b" else 1]:
             own = Rule("fixed", levels.low, levels.high) if levels.measured else rule
             (picture,) = read_pictures([path], [own], max_pixels=limit, pages=[page])
-            kept = store.keep(picture.pixels) if not self.options.resize else picture.pixels
-            pictures.append(dataclasses.replace(picture, pixels=kept, levels=levels))
-        return pictures
+            size = size or picture.pixels.shape[:2]
+            if keep and picture.pixels.shape[:2] != size:
+                picture = _of_size(picture, size)
+            pictures.append(dataclasses.replace(picture, pixels=store.keep(picture.pixels), levels=levels))
+        return pictures[:: -1 if keep == "b" else 1]
 
     def _bits(self, job: Job, pictures: Sequence[Picture]) -> int:
         """The bits of the result: --depth, else 16 when a source has 16 and the file can hold them."""
@@ -146,7 +151,8 @@ class Fusion:
 
     def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[str]]:
         """The pictures at one size and their files' names; of a stack each once, of a bracket by brightness."""
-        images: list[Any] = to_one_size([picture.pixels for picture in pictures], self.options.resize)
+        images: list[Any] = [picture.pixels for picture in pictures]
+        images = to_one_size(images, None if job.stack else self.options.resize)
         kept = list(range(len(images)))
         if job.stack:
             from refusion_jax.fusing.stacks import distinct
@@ -234,7 +240,7 @@ class Fusion:
                 return metadata, fused if picture.no_data is None else _with_no_data(fused, picture.no_data)
         if placed:
             path = job.sources[[picture is placed[0] for picture in pictures].index(True)]
-            notes.remark(path, "georeference dropped: the result has not this picture's size and frame")
+            notes.remark(path, PLACE_DROPPED)
         return metadata, fused
 
     def _write(self, job: Job, fused: np.ndarray, metadata: Metadata, notes: Notes) -> None:
@@ -302,6 +308,13 @@ def _looked_at(look: Callable[[Job], Any], jobs: Sequence[Job], description: str
         except (InputError, OSError):
             if alone:
                 raise
+
+
+def _of_size(picture: Picture, size: tuple[int, int]) -> Picture:
+    """A picture at another size, with what still holds of its metadata."""
+    notes = (*picture.notes, PLACE_DROPPED) if picture.metadata.has_place else picture.notes
+    metadata = picture.metadata.without_place()
+    return dataclasses.replace(picture, pixels=resize(picture.pixels, size), metadata=metadata, notes=notes)
 
 
 def _with_no_data(fused: np.ndarray, no_data: np.ndarray) -> np.ndarray:

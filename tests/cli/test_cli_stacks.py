@@ -13,6 +13,7 @@ from refusion_jax.fusing.frame_store import FrameStore
 from refusion_jax.fusing.stacks import focus_positions, fuse_stack
 from refusion_jax.imaging.files import pages_of, read_image, read_picture, write_image
 from refusion_jax.imaging.levels import Rule
+from refusion_jax.imaging.resizing import resize
 
 SIZE = 40, 60
 DEPTHS = 3
@@ -102,3 +103,19 @@ def test_frames_on_disk_give_the_same_picture(model):
 def test_positions_of_the_focus():
     index, depth = focus_positions(list(focus_stack()))
     assert index.dtype == np.uint16 and set(np.unique(index)) == {1, 2, 3} and 0 <= depth.min() <= depth.max() <= 1
+
+
+def test_frames_of_two_sizes(tmp_path, mfif, capsys):
+    """At the size of the first or of the last, as if they had been resized before."""
+    frames = [picture(5, (64 + 8 * k, 80 + 10 * k), color=True) for k in range(3)]
+    for kept in ("a", "b"):
+        size = frames[0 if kept == "a" else -1].shape[:2]
+        for k, frame in enumerate(frames):
+            write_image(tmp_path / "in" / f"{k}.png", frame)
+            write_image(tmp_path / f"same_{kept}" / f"{k}.png", resize(frame, size))
+        base = ["--ckpt", mfif, "--no-check", "--max-memory", "1M"]
+        fuse(*base, "--stack", tmp_path / "in", "--resize", kept, "--out", tmp_path / f"{kept}.png")
+        fuse(*base, "--stack", tmp_path / f"same_{kept}", "--out", tmp_path / f"same_{kept}.png")
+        fused = [read_image(tmp_path / f"{name}.png") for name in (kept, f"same_{kept}")]
+        assert fused[0].shape[:2] == size and np.array_equal(*fused)
+    assert "--resize" in refused(capsys, *base, "--stack", tmp_path / "in", "--out", tmp_path / "x.png")
