@@ -4,6 +4,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
 
 
 def field(points: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -41,3 +44,38 @@ def write_nifti(path: Path, values: np.ndarray, affine: np.ndarray, qform=1, sfo
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path
+
+
+def write_series(
+    folder: Path,
+    template: str = "MR_small.dcm",
+    shape=(40, 32, 8),
+    spacing=(2.0, 2.0, 3.0),
+    corner=(-40.0, -32.0, -12.0),
+    seed: int = 0,
+    **elements,
+) -> Path:
+    """An axial DICOM series with the headers of a file that pydicom ships; files in the reverse order of the slices.
+
+    shape: columns, rows, slices. corner: of the first voxel, to the left, back and head (LPS). elements: of headers.
+    """
+    columns, rows, slices = shape
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[:3, 3] = -corner[0], -corner[1], corner[2]
+    values = field(points_of(shape, affine), seed).astype(np.int16)
+    folder.mkdir(parents=True)
+    series = generate_uid()
+    for k in range(slices):
+        image = pydicom.dcmread(get_testdata_file(template))
+        image.Columns, image.Rows, image.SliceThickness = columns, rows, spacing[2]
+        image.PixelSpacing, image.ImagePositionPatient = (
+            [spacing[1], spacing[0]],
+            [*corner[:2], corner[2] + k * spacing[2]],
+        )
+        image.SeriesInstanceUID, image.InstanceNumber = series, k + 1
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        image.PixelData = values[:, :, k].T.tobytes()
+        for name, value in elements.items():
+            setattr(image, name, value)
+        image.save_as(folder / f"IM{slices - k:03d}")
+    return folder

@@ -9,15 +9,21 @@ import numpy as np
 
 from refusion_jax.cli.common import level_rules, printable, progress_bar
 from refusion_jax.cli.jobs import Job, Sources, check_results, make_folders
+from refusion_jax.data.folders import stem_of
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import READABLE_EXTENSIONS
 from refusion_jax.imaging.levels import AUTO
 from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
+from refusion_jax.runtime.writing import check_free
 from refusion_jax.volumes.color import PALETTES, pseudocolored
+from refusion_jax.volumes.dicom import is_series, strangers
+from refusion_jax.volumes.dicom_writing import write_series
 from refusion_jax.volumes.grid import on_one_grid
 from refusion_jax.volumes.nifti import ENDINGS, is_nifti, write_nifti
 from refusion_jax.volumes.reading import is_volume, read_volume
 from refusion_jax.volumes.volume import AXES, Volume, slices, to_levels
 
+_NO_VOLUME = READABLE_EXTENSIONS | {".dcm", ".mha", ".nrrd"}
 # What pictures have and volumes have not: (option, as argparse names it, what to say).
 _OF_PICTURES = (
     ("--align", "align", "register them first, such as with SimpleITK, ANTs or 3D Slicer"),
@@ -66,7 +72,7 @@ def are_volumes(sources: Sequence[Sources], arguments: Any) -> bool:
 
 def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callable[[], Any]) -> int:
     """Fuses pairs of volumes, one after the other; returns 0, or 1 when some of several failed (each named)."""
-    jobs = _planned(sources, Path(arguments.out), arguments.maps)
+    jobs = _planned(sources, Path(arguments.out), arguments)
     waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
     if len(waiting) < len(jobs):
         print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
@@ -89,24 +95,35 @@ def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callabl
     return 1 if failed else 0
 
 
-def _planned(sources: Sequence[Sources], out: Path, maps: bool) -> list[Job]:
+def _planned(sources: Sequence[Sources], out: Path, arguments: Any) -> list[Job]:
     """The jobs. InputError where `out` cannot be written as a volume, or over an input or another result."""
     if is_nifti(out) and not out.is_dir():
         if len(sources) > 1:
             raise InputError(f"--out {out} names one volume, but there are {len(sources)} pairs; give a folder")
         paths = [out]
-    elif out.suffix and not out.is_dir():
+    elif out.suffix.lower() in _NO_VOLUME and not out.is_dir():
         raise InputError(
             f"cannot write a volume to --out {out}; expected a name with {' or '.join(ENDINGS)}, or a folder"
         )
     else:
-        paths = [out / f"{one.name}.nii.gz" for one in sources]
+        series = [all(map(is_series, one.paths)) for one in sources]
+        paths = [out if len(sources) == 1 else out / one.name for one in sources]
+        paths = [
+            path if is_dicom else out / f"{one.name}.nii.gz"
+            for path, is_dicom, one in zip(paths, series, sources, strict=True)
+        ]
     jobs = []
     for one, path in zip(sources, paths, strict=True):
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
-        extra = tuple(path.with_name(f"{stem}_{kind}.nii.gz") for kind in "wv") if maps else ()
+        stem = stem_of(path.name) if is_nifti(path) else path.resolve().name
+        extra = tuple(path.resolve().with_name(f"{stem}_{kind}.nii.gz") for kind in "wv") if arguments.maps else ()
         jobs.append(Job(one.name, one.paths, path, extra, levels=one.levels))
     check_results(jobs)
+    for job in jobs:
+        if not is_nifti(job.fused):
+            if arguments.depth == 8:
+                raise InputError("--depth 8 is for NIfTI: CT and MR images of DICOM have 16 bits; leave it out")
+            if not arguments.skip_existing:
+                check_free(job.fused)
     return jobs
 
 
@@ -132,7 +149,10 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
     rule = "sources" if arguments.range == "run" else arguments.range
     with progress_bar(len(views[0]) + len(samples(*views)), "slice", job.name) as bar:
         fuse_slices(model, views[0], views[1], sliced(fused), rule, bar.update)
-    write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")
+    if is_nifti(job.fused):
+        write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")
+    else:
+        write_series(job.fused, fused, reference, (a, b))
     if job.maps:
         weights = [np.empty(reference.grid.shape, np.uint16, "F") for _ in job.maps]
         maps_of_slices(model, views[0], views[1], *map(sliced, weights))
@@ -143,6 +163,8 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
 def _on_one_grid(a: Volume, b: Volume, arguments: Any, rules: Sequence[Any]) -> tuple[Volume, list[np.ndarray]]:
     """(the volume whose grid it is, both on it as uint8 or uint16), and what to know of it on standard error."""
     levels = [volume.levels(rule) for volume, rule in zip((a, b), rules, strict=True)]
+    for line in strangers(a, b):
+        print(f"warning: {line}", file=sys.stderr)
     reference, placed = on_one_grid(a, b, arguments.grid, (levels[0].low, levels[1].low))
     for volume, own in zip((a, b), levels, strict=True):
         for note in volume.notes:

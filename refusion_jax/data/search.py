@@ -29,6 +29,7 @@ from refusion_jax.data.folders import (
 from refusion_jax.data.pairs import FORMS, Discovery, Group, Pair, Unpaired, in_natural_order, natural_key
 from refusion_jax.errors import InputError
 from refusion_jax.tasks import TASKS
+from refusion_jax.volumes.dicom import is_series
 
 LONGEST_BRACKET = 30  # more pictures in a row are scenes, not exposures of one
 
@@ -112,6 +113,7 @@ def pair_from_files(a: str | os.PathLike, b: str | os.PathLike) -> Pair:
 
 def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pair]:
     """The pairs of two arguments: two files are one pair, two folders or patterns (ir/*.png) all pairs of equal stems.
+    A folder of a DICOM series counts as a file.
 
     `a` is source 1. Raises InputError for a file with a folder, for what is missing, and for a file without
     partner.
@@ -125,6 +127,9 @@ def pairs_from_arguments(a: str | os.PathLike, b: str | os.PathLike) -> list[Pai
         found = Discovery(Path(a), pairs, unpaired=tuple(matched.unpaired), errors=tuple(matched.errors))
         return list(found.require().pairs)
     a, b = _existing(named[0][0]), _existing(named[1][0])
+    if is_series(a) or is_series(b):
+        names = (path.resolve().name if path.is_dir() else stem_of(path.name) for path in (a, b))
+        return [Pair(common_stem(*names), a, b)]
     if a.is_dir() != b.is_dir():
         directory, file = (a, b) if a.is_dir() else (b, a)
         raise InputError(f"expected two files or two folders, got the folder {directory} and the file {file}")

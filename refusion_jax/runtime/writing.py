@@ -1,8 +1,9 @@
-"""Files written whole or not at all."""
+"""Files and folders written whole or not at all."""
 
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,34 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path}: {reason(error)}") from error
         raise
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder to write files to that takes the name `path`, which must be free or an empty folder, only when all went
+    well. It lies beside it meanwhile. Raises InputError with the reason where it cannot be written."""
+    target = Path(path)
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    check_free(target)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        check_free(target)
+        if target.is_dir():
+            target.rmdir()
+        os.rename(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {path}: {reason(error)}") from error
+        raise
+
+
+def check_free(path: Path) -> None:
+    """InputError unless nothing, or an empty folder, has this name."""
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        what = "is a folder with files in it" if path.is_dir() else "is a file"
+        raise InputError(f"cannot write the folder {path}: it {what}; choose another name")
 
 
 def reason(error: OSError) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from fuse_command import fuse, images, refused
 from scripts import picture, tiny_info, tiny_trees
-from volume_files import affine_of, field, points_of, write_nifti
+from volume_files import affine_of, field, points_of, write_nifti, write_series
 
 from refusion_jax.imaging.files import write_image
 from refusion_jax.weights.safetensors_file import write_safetensors
@@ -110,7 +111,30 @@ def test_windows_and_levels(tmp_path, capsys, mif, pet):
     assert np.abs(one - other).max() > 0.1
 
 
-@pytest.mark.parametrize("library", ["nibabel"])
+def test_series_become_a_series_or_a_file(tmp_path, capsys, mif, pet):
+    ct = write_series(tmp_path / "study" / "CT", "CT_small.dcm", (20, 16, 5), seed=3, RescaleIntercept=0)
+    mr = write_series(tmp_path / "study" / "MR", shape=(24, 20, 6), spacing=(1.5, 1.5, 2), corner=(-36, -30, -10))
+    out = tmp_path / "fused"
+    fuse(*mif, ct, mr, "--maps", "--out", out)
+    said = capsys.readouterr().err
+    assert "patient IDs" in said and "-200..1400" in said and "CompressedSamples" not in said
+    assert images(tmp_path / "fused") == [f"{k:04d}.dcm" for k in range(1, 7)]
+    first = pydicom.dcmread(out / "0001.dcm")
+    assert (first.Modality, first.Rows, first.Columns, first.PixelSpacing) == ("MR", 20, 24, [1.5, 1.5])
+    assert nibabel.load(tmp_path / "fused_w.nii.gz").shape == (24, 20, 6)
+    assert "files in it" in refused(capsys, *mif, ct, mr, "--out", out)
+    fuse(*mif, ct, mr, "--maps", "--out", out, "--skip-existing")
+    assert "--depth 8" in refused(capsys, *mif, ct, mr, "--out", tmp_path / "other", "--depth", "8")
+    fuse(*mif, ct, mr, "--out", tmp_path / "f.nii.gz")
+    stack = np.stack([pydicom.dcmread(path).pixel_array.T for path in sorted(out.iterdir())], -1)
+    np.testing.assert_allclose(nibabel.load(tmp_path / "f.nii.gz").get_fdata(), stack / 65535, atol=1e-6)
+    fuse(*mif, ct, pet, "--out", tmp_path / "mixed")
+    assert images(tmp_path / "mixed") == ["CT_sub-01_PET.nii.gz"]
+
+
+@pytest.mark.parametrize("library", ["nibabel", "pydicom"])
 def test_without_the_library_one_line_names_it(tmp_path, capsys, monkeypatch, mif, pet, mri, library):
+    series = write_series(tmp_path / "CT", shape=(8, 8, 2))
     monkeypatch.setitem(sys.modules, library, None)
-    assert f"pip install '{library}>=" in refused(capsys, *mif, pet, mri, "--out", tmp_path / "f.nii.gz")
+    sources = (pet, mri) if library == "nibabel" else (series, series)
+    assert f"pip install '{library}>=" in refused(capsys, *mif, *sources, "--out", tmp_path / "f.nii.gz")
