@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import refusion_jax
 from refusion_jax.runtime.writing import whole_folder
 from refusion_jax.volumes.volume import Volume
 
@@ -86,7 +85,7 @@ def _image(header: Any, values: np.ndarray, k: int, series: dict[str, Any], like
     image.SeriesDate = image.ContentDate = image.InstanceCreationDate = date
     image.SeriesTime = image.ContentTime = image.InstanceCreationTime = time
     image.Manufacturer = image.ManufacturerModelName = "refusion_jax"
-    image.SoftwareVersions = refusion_jax.__version__
+
     view = list(header.get("ImageType") or [])[2:3]
     image.ImageType = ["DERIVED", "SECONDARY", *(view or ["AXIAL" if kind == CT else "OTHER"])]
     image.DerivationDescription = "Fused of the source images by ReFusion (refusion_jax): not for diagnosis, no unit"
