@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from refusion_jax.cli.calibrating import calibrate_rig, check_calibration_options
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
 from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
 from refusion_jax.cli.jobs import BY_EXIF, Job, Sources, check_extra, find_sources, make_folders, plan_jobs
@@ -170,17 +171,25 @@ def _add_alignment(g) -> None:
         help="register B to A first (needs OpenCV: pip install opencv-python-headless)",
     )
     g.add_argument(
+        "--calibrate",
+        metavar="DIR",
+        help="find the one transform of two cameras from the pairs of a folder, write it to --save-transform and a "
+        "picture to check it by beside it; fuse nothing",
+    )
+    g.add_argument(
         "--align-frame",
         choices=["overlap", "full"],
         help="fuse what both show (default), or all of A: where B shows nothing the result shows A",
     )
-    g.add_argument("--save-transform", metavar="FILE.json", help="write what --align found (one pair)")
+    g.add_argument("--save-transform", metavar="FILE.json", help="write what --align or --calibrate found")
     g.add_argument("--transform", metavar="FILE.json", help="align every pair with a saved transform")
     g.add_argument("--no-check", action="store_true", help="no warning when a pair looks shifted")
 
 
 def check_options(arguments) -> None:
     """InputError for options that do not go together."""
+    if arguments.calibrate:
+        return check_calibration_options(arguments)
     if not (arguments.pair or arguments.data or arguments.stack):
         raise InputError("nothing to fuse: give --pair A B, --data DIR or --stack IMG IMG ...")
     if arguments.align and arguments.transform:
@@ -289,6 +298,8 @@ def run(arguments) -> int:
     """Fuses everything named; returns 0, or 1 when some of several failed (each named)."""
     check_options(arguments)
     task = task_name(arguments.task) if arguments.task else None
+    if arguments.calibrate:
+        return calibrate_rig(arguments, task)
     if are_videos(arguments):
         return fuse_videos(arguments, task, load_model, saved_transform(arguments))
     sources = named(arguments, task)

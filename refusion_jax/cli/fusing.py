@@ -124,7 +124,7 @@ class Fusion:
             notes.warn(
                 f"{job.name}: {warning}; --group N makes one picture of every N frames, --no-check silences this"
             )
-        images, facts = self._aligned(job, images, names, notes)
+        images, facts = self._aligned(job, images, names, notes, [picture.pixels.shape[:2] for picture in pictures])
         return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
 
     def _frames_read(self, job: Job, rule: Rule, store: FrameStore) -> list[Picture]:
@@ -152,7 +152,8 @@ class Fusion:
     def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[str]]:
         """The pictures at one size and their files' names; of a stack each once, of a bracket by brightness."""
         images: list[Any] = [picture.pixels for picture in pictures]
-        images = to_one_size(images, None if job.stack else self.options.resize)
+        if job.stack or self.options.resize or not (self.options.align or self.transform):
+            images = to_one_size(images, None if job.stack else self.options.resize)
         kept = list(range(len(images)))
         if job.stack:
             from refusion_jax.fusing.stacks import distinct
@@ -163,9 +164,10 @@ class Fusion:
         return [images[i] for i in kept], [job.sources[i].name for i in kept]
 
     def _aligned(
-        self, job: Job, images: list[np.ndarray], names: list[str], notes: Notes
+        self, job: Job, images: list[np.ndarray], names: list[str], notes: Notes, sizes: Sequence[tuple[int, int]]
     ) -> tuple[list[np.ndarray], dict[str, str]]:
-        """The pictures on each other where that is asked for, and what was found, for the report."""
+        """The pictures on each other where that is asked for, and what was found, for the report. sizes: (H, W) of the
+        files' pictures."""
         if self.transform is None and not self.options.align:
             warnings = [] if self.options.no_check else shift_warnings(images, names)
             for warning in warnings:
@@ -179,11 +181,15 @@ class Fusion:
         if self.transform is None:
             transforms = find_transforms(images, self.options.align, reference)
         else:
-            size = self.transform.size_a
-            transforms = [Transform(np.eye(3), self.transform.motion, size, size), self.transform]
+            self.transform.check_sizes(*sizes)
+            size_a, size_b = (image.shape[:2] for image in images)
+            identity = Transform(np.eye(3), self.transform.motion, size_a, size_a)
+            transforms = [identity, self.transform.at_sizes(size_a, size_b)]
+        if not job.stack and images[0].size < images[1].size // images[1][0, 0].size:
+            notes.remark(job.sources[0], "the result has this picture's size; --resize b keeps the other one's detail")
         aligned = onto_one_frame(images, transforms, self.options.align_frame or "overlap", reference)
         if self.options.save_transform:
-            write_transform(Path(self.options.save_transform), transforms[1])
+            write_transform(Path(self.options.save_transform), transforms[1].at_sizes(*sizes))
         return aligned, {"aligned": "; ".join(f"{names[i]} {t}" for i, t in enumerate(transforms) if i != reference)}
 
     def _fused(self, job: Job, images: list[np.ndarray], bits: int) -> np.ndarray:

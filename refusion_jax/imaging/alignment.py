@@ -1,23 +1,20 @@
-"""Bringing one picture onto another of the same scene: ECC registration, warping, transform files."""
+"""Where one picture shows what another one does: transforms, their files, warping."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.registration import estimate_shift
+from refusion_jax.imaging.search import resizing_matrix
 from refusion_jax.runtime.writing import write_bytes
 
 MOTIONS = ("translation", "euclidean", "affine", "homography")
 
-_FINEST_PIXELS = 2_500_000  # larger pictures are registered on a reduced copy of about this size
-_COARSEST_SIDE = 48
-# Of the edges of both pictures once registered. Of 36 real pairs (exposure, focus, infrared) 34 reach it, of as many
-# pairs of pictures that have nothing to do with each other none does; medical pictures all do, by their outline.
-_LEAST_CORRELATION = 0.12
-_LEAST_OVERLAP = 0.25  # of the first picture's area
+_FORMAT = "refusion_jax transform 1"
+_LEAST_OVERLAP = 0.2  # of the first picture's area
+_FIELDS = 0.4, 2.5  # of the second picture, as a part of the first's
 
 
 @dataclass(frozen=True)
@@ -25,55 +22,39 @@ class Transform:
     """Where the second picture shows what the first one shows.
 
     matrix: (3,3) float64; what `a` shows at x, y (pixels, the centre of the top left one at 0, 0) `b` shows at
-    x', y' with (x', y', 1) ~ matrix @ (x, y, 1). size_a, size_b: (H, W). motion: one of MOTIONS.
+    x', y' with (x', y', 1) ~ matrix @ (x, y, 1). size_a, size_b: (H, W). motion: one of MOTIONS. confidence: 0 to 1,
+    how far what it was found by stands out (`calibration.calibrate`); None where that is not known.
     """
 
     matrix: np.ndarray
     motion: str
     size_a: tuple[int, int]
     size_b: tuple[int, int]
+    confidence: float | None = None
+
+    def at_sizes(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> "Transform":
+        """The same for the two pictures resized to other sizes (H, W)."""
+        to_b, from_a = resizing_matrix(self.size_b, size_b), resizing_matrix(size_a, self.size_a)
+        matrix = to_b @ self.matrix @ from_a
+        return replace(self, matrix=matrix / matrix[2, 2], size_a=size_a, size_b=size_b)
+
+    def check_sizes(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> None:
+        """InputError unless these (H, W) are the sizes of the pictures that it is for."""
+        if (tuple(size_a), tuple(size_b)) != (self.size_a, self.size_b):
+            expected, got = (
+                f"{a[1]}x{a[0]} and {b[1]}x{b[0]}" for a, b in ((self.size_a, self.size_b), (size_a, size_b))
+            )
+            raise InputError(f"the transform is for pictures of {expected} pixels, got {got}")
 
     def __str__(self) -> str:
         """The displacement, turn and scale at the middle of the picture, in words."""
         y, x = ((n - 1) / 2 for n in self.size_a)
-        ahead = _moved(self.matrix, np.array([[x, y], [x + 1, y], [x, y + 1]]))
+        ahead = moved(self.matrix, np.array([[x, y], [x + 1, y], [x, y + 1]]))
         (dx, dy), (ux, uy), (vx, vy) = ahead[0] - (x, y), ahead[1] - ahead[0], ahead[2] - ahead[0]
         turn, scale = np.degrees(np.arctan2(uy, ux)), np.sqrt(abs(ux * vy - uy * vx))
         more = "" if self.motion == "translation" else f", turned by {turn:.2f} degrees"
         more += f", scaled by {scale:.4f}" if self.motion in ("affine", "homography") else ""
         return f"shifted by {dx:.2f} right and {dy:.2f} down{more}"
-
-
-def register(a: np.ndarray, b: np.ndarray, motion: str) -> Transform:
-    """The transform that brings luma `b` (H,W) onto luma `a` (H,W), any range, found on their edges.
-
-    Enhanced correlation coefficient (Evangelidis and Psarakis, TPAMI 2008; OpenCV's findTransformECC) from coarse to
-    fine, started from the phase correlation of `estimate_shift`. Pictures over 2.5 megapixels are registered on a
-    reduced copy.
-
-    Raises InputError when OpenCV is missing, when the search does not converge, when the pictures have next to no
-    edges in common, or when what it finds is no way in which a camera moves.
-    """
-    if motion not in MOTIONS:
-        raise InputError(f"expected a motion out of {', '.join(MOTIONS)}, got {motion!r}")
-    cv2 = require_opencv()
-    levels = _pyramid(cv2, np.asarray(a)), _pyramid(cv2, np.asarray(b))
-    count = min(map(len, levels))
-    if not count:
-        raise InputError(f"pictures of {_size(a)} and {_size(b)} pixels are too small to be aligned")
-    matrix = _start(a, b)
-    correlation = 0.0
-    for level in reversed(range(count)):
-        # A small copy cannot tell a slight perspective or shear; their freedom would be used up by noise.
-        simpler = MOTIONS[min(MOTIONS.index(motion), max(1, len(MOTIONS) - 1 - level))]
-        correlation, matrix = _refine(cv2, levels[0][level], levels[1][level], matrix, simpler)
-    if not correlation:
-        raise _no_alignment(motion, "the search does not converge")
-    if correlation < _LEAST_CORRELATION:
-        raise _no_alignment(motion, f"their edges hardly agree (correlation {correlation:.2f})")
-    transform = Transform(matrix, motion, np.shape(a), np.shape(b))
-    _check_plausible(transform)
-    return transform
 
 
 def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +67,7 @@ def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarra
     cv2 = require_opencv()
     if image.shape[:2] != transform.size_b:
         expected = f"{transform.size_b[1]}x{transform.size_b[0]}"
-        raise InputError(f"the transform is for a second picture of {expected} pixels, got one of {_size(image)}")
+        raise InputError(f"the transform is for a second picture of {expected} pixels, got one of {size_text(image)}")
     if transform.size_a == transform.size_b and np.array_equal(transform.matrix, np.eye(3)):
         return image, np.ones(image.shape[:2], bool)
     size = transform.size_a[::-1]
@@ -101,12 +82,13 @@ def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarra
 def write_transform(path: Path, transform: Transform) -> Path:
     """Writes a transform as a JSON file that `read_transform` reads and people can."""
     content = {
-        "format": "refusion_jax transform 1",
+        "format": _FORMAT,
         "meaning": "what picture a shows at (x, y), picture b shows at matrix @ (x, y, 1); pixels, sizes are [H, W]",
         "motion": transform.motion,
         "matrix": [[float(v) for v in row] for row in transform.matrix],
         "size_a": list(transform.size_a),
         "size_b": list(transform.size_b),
+        "confidence": transform.confidence,
     }
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
     return Path(path)
@@ -118,9 +100,14 @@ def read_transform(path: Path) -> Transform:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         matrix = np.array(content["matrix"], np.float64)
         (h_a, w_a), (h_b, w_b) = (map(int, content[key]) for key in ("size_a", "size_b"))
-        motion = content["motion"]
+        motion, confidence = content["motion"], content.get("confidence")
         fine = (
-            matrix.shape == (3, 3) and np.isfinite(matrix).all() and motion in MOTIONS and min(h_a, w_a, h_b, w_b) > 0
+            matrix.shape == (3, 3)
+            and np.isfinite(matrix).all()
+            and motion in MOTIONS
+            and min(h_a, w_a, h_b, w_b) > 0
+            and content["format"] == _FORMAT
+            and (confidence is None or 0 <= float(confidence) <= 1)
         )
     except OSError as error:
         raise InputError(f"cannot read the transform {path}: {error.strerror}") from error
@@ -128,8 +115,8 @@ def read_transform(path: Path) -> Transform:
         raise InputError(f"{path}: expected a transform as --save-transform writes it") from error
     if not fine:
         raise InputError(f"{path}: expected a transform as --save-transform writes it, with a matrix of 3x3 numbers")
-    transform = Transform(matrix, motion, (h_a, w_a), (h_b, w_b))
-    _check_plausible(transform, f"{path}: ")
+    transform = Transform(matrix, motion, (h_a, w_a), (h_b, w_b), confidence)
+    check_plausible(transform, f"{path}: ")
     return transform
 
 
@@ -147,73 +134,9 @@ def require_opencv(purpose: str = "aligning"):
     return cv2
 
 
-def _pyramid(cv2, luma: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """(edges, reduction) of a picture from fine to coarse."""
-    first = max(1, round(np.sqrt(luma.size / _FINEST_PIXELS)))
-    levels, factor = [], first
-    while min(luma.shape) // factor >= (16 if factor == first else _COARSEST_SIDE):
-        h, w = (n // factor for n in luma.shape)
-        small = luma[: h * factor, : w * factor].astype(np.float32)
-        if factor > 1:
-            small = cv2.resize(small, (w, h), interpolation=cv2.INTER_AREA)
-        levels.append((_edges(cv2, small), factor))
-        factor *= 2
-    return levels
-
-
-def _edges(cv2, luma: np.ndarray) -> np.ndarray:
-    """Cosine and sine of twice the direction of every edge, and its strength: (H,W,3) float32.
-
-    Twice the angle, so that sources which show an edge the other way round agree; strength against the
-    neighbourhood's, because one exposure has its strong edges where the other has weak ones.
-    """
-    smooth = cv2.GaussianBlur(luma, (0, 0), 1.0)
-    gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    strength = cv2.magnitude(gx, gy)
-    typical = cv2.GaussianBlur(strength, (0, 0), 8.0) + 0.3 * float(strength.mean()) + 1e-12
-    part = strength / np.sqrt(strength**2 + typical**2)
-    squared = np.maximum(strength, 1e-12) ** 2
-    return cv2.merge([part * (gx**2 - gy**2) / squared, part * 2 * gx * gy / squared, part])
-
-
-def _start(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Where the search begins: the shift where the phase correlation is sure of one, else no displacement."""
-    matrix = np.eye(3)
-    if np.shape(a) == np.shape(b):
-        shift = estimate_shift(a, b)
-        if shift.confidence >= 0.5:
-            matrix[:2, 2] = shift.dx, shift.dy
-    return matrix
-
-
-def _refine(cv2, a: tuple[np.ndarray, int], b: tuple[np.ndarray, int], matrix: np.ndarray, motion: str):
-    """(correlation, matrix in pixels of the whole pictures) after ECC on one level; (0, as given) if it diverges."""
-    factor = a[1]
-    # Pixel centres: x of the small copy lies at factor * x + (factor - 1) / 2 of the whole picture.
-    up = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]], np.float64)
-    small = np.linalg.inv(up) @ matrix @ up
-    kind = {
-        "translation": cv2.MOTION_TRANSLATION,
-        "euclidean": cv2.MOTION_EUCLIDEAN,
-        "affine": cv2.MOTION_AFFINE,
-        "homography": cv2.MOTION_HOMOGRAPHY,
-    }[motion]
-    rows = 3 if motion == "homography" else 2
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
-    try:
-        correlation, found = cv2.findTransformECC(a[0], b[0], small[:rows].astype(np.float32), kind, criteria, None, 3)
-    except cv2.error:
-        return 0.0, matrix  # not converged; a finer level may
-    if not np.isfinite(found).all():
-        return 0.0, matrix
-    small = np.eye(3)
-    small[:rows] = found
-    matrix = up @ small @ np.linalg.inv(up)
-    return float(correlation), matrix / matrix[2, 2]
-
-
-def _check_plausible(transform: Transform, origin: str = "") -> None:
-    """InputError unless the transform maps the first picture to a convex, like-sized area that overlaps the second."""
+def check_plausible(transform: Transform, origin: str = "") -> None:
+    """InputError unless the transform maps the first picture to a convex area that overlaps the second, of 0.4 to 2.5
+    times its size in proportion to the frames. origin: of the transform, where it is a file's."""
     (h, w), (h_b, w_b) = transform.size_a, transform.size_b
     corners = np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], np.float64)
     depth = np.c_[corners, np.ones(4)] @ transform.matrix[2]
@@ -221,18 +144,19 @@ def _check_plausible(transform: Transform, origin: str = "") -> None:
     if not (depth > 0).all():
         problem = "it turns the picture inside out"
     else:
-        moved = _moved(transform.matrix, corners)
-        sides = np.roll(moved, -1, 0) - moved
+        places = moved(transform.matrix, corners)
+        sides = np.roll(places, -1, 0) - places
         turns = sides[:, 0] * np.roll(sides, -1, 0)[:, 1] - sides[:, 1] * np.roll(sides, -1, 0)[:, 0]
-        lengths = np.hypot(*sides.T) / np.array([w, h, w, h])
+        fields = np.array([w, h, w, h]) * np.hypot(w_b, h_b) / np.hypot(w, h) / np.hypot(*sides.T)
         turn = np.degrees(np.arctan2(sides[0, 1], sides[0, 0]))
         y, x = np.mgrid[0 : h - 1 : 21j, 0 : w - 1 : 21j]
-        inside = _moved(transform.matrix, np.c_[x.ravel(), y.ravel()])
+        inside = moved(transform.matrix, np.c_[x.ravel(), y.ravel()])
         overlap = np.mean(((inside >= 0) & (inside <= (w_b - 1, h_b - 1))).all(1))
         if not (turns > 0).all():
             problem = "it folds the picture"
-        elif lengths.min() < 0.5 or lengths.max() > 2:
-            problem = f"it scales a side by {lengths.min() if lengths.min() < 0.5 else lengths.max():.2f}"
+        elif fields.min() < _FIELDS[0] or fields.max() > _FIELDS[1]:
+            field = fields.min() if fields.min() < _FIELDS[0] else fields.max()
+            problem = f"the second picture would show {field:.2f} times the first one's field"
         elif abs(turn) > 45:
             problem = f"it turns the picture by {turn:.0f} degrees"
         elif overlap < _LEAST_OVERLAP:
@@ -240,20 +164,22 @@ def _check_plausible(transform: Transform, origin: str = "") -> None:
     if problem:
         if origin:
             raise InputError(f"{origin}not a usable transform: {problem}")
-        raise _no_alignment(transform.motion, f"what was found cannot be right, {problem}")
+        raise no_alignment(transform.motion, f"what was found cannot be right, {problem}")
 
 
-def _no_alignment(motion: str, why: str) -> InputError:
+def no_alignment(motion: str, why: str) -> InputError:
+    """The error of a pair for which no transform can be found."""
     return InputError(
         f"cannot align the pictures ({motion}): {why}; try another --align, or align them by hand and give --transform"
     )
 
 
-def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (N,2) as x, y after a transform."""
     moved = np.c_[points, np.ones(len(points))] @ matrix.T
     return moved[:, :2] / moved[:, 2:]
 
 
-def _size(image: np.ndarray) -> str:
+def size_text(image: np.ndarray) -> str:
+    """A picture's size in words: WIDTHxHEIGHT."""
     return f"{np.shape(image)[1]}x{np.shape(image)[0]}"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.alignment import Transform, register, warp
+from refusion_jax.imaging.alignment import Transform, warp
+from refusion_jax.imaging.calibration import register
 from refusion_jax.imaging.color import to_luma
 
 FRAMES = ("overlap", "full")

@@ -7,7 +7,8 @@ import pytest
 
 from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.alignment import MOTIONS, Transform, read_transform, register, warp, write_transform
+from refusion_jax.imaging.alignment import MOTIONS, Transform, read_transform, warp, write_transform
+from refusion_jax.imaging.calibration import register
 from refusion_jax.imaging.common_frame import largest_rectangle
 from refusion_jax.imaging.files import read_luma
 from refusion_jax.imaging.registration import estimate_shift, looks_misregistered
