@@ -210,9 +210,9 @@ def test_what_is_done_corrects_the_expected_time():
     budget = BUDGETS["small"]
     done, todo = (runs.Run(EXPERIMENTS["table5"].rows[-1], seed) for seed in (0, 1))
     expected = duration.expected_seconds(budget, todo)
-    # A quarter of the published crop's pixels: 300 meta and 1000 fusion steps.
+    # A sixteenth of the published crop's pixels: 240 meta and 2600 fusion steps.
     np.testing.assert_allclose(
-        expected, duration.BESIDES + (300 * duration.META_STEP + 1000 * duration.FUSION_STEP) / 4
+        expected, duration.BESIDES + (240 * duration.META_STEP + 2600 * duration.FUSION_STEP) / 16
     )
     assert duration.pace(budget, [(done, {"seconds": None})]) is None
     factor = duration.pace(budget, [(done, {"seconds": 3 * expected})])
