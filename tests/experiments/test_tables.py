@@ -97,7 +97,7 @@ def test_a_table_is_trained_scored_and_written_and_a_second_call_does_nothing(pl
     assert "seeds 0, 1" in table and "6 meta and 40 fusion steps" in table
     assert r"\textbf{2.005 $\pm$ 0.007 (6.71)}" in (out / "table5.tex").read_text()
     lines = (out / "table5.csv").read_text().splitlines()
-    assert len(lines) == 1 + 4 * 6 and lines[1].startswith("I,0,EN,1.0,0,1000,")
+    assert len(lines) == 1 + 4 * 6 and lines[1].startswith("I,0,EN,1.0,0,2600,")
     result = json.loads((out / "results" / "Ours-seed0.json").read_text())
     about = json.loads((out / "experiment.json").read_text())
     assert result["meta_steps"] == 300 and result["seed"] == 0 and result["commit"]
