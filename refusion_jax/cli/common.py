@@ -6,6 +6,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 from refusion_jax.errors import InputError
@@ -55,6 +56,29 @@ def add_reading_options(group) -> None:
 def add_setting_option(p: argparse.ArgumentParser, purpose: str) -> None:
     """--set, of every command that trains: `assignments`, a list of texts."""
     p.add_argument("--set", dest="assignments", action="append", default=[], metavar="section.key=value", help=purpose)
+
+
+def add_clock_options(g) -> None:
+    """--start and --offset, of every command that takes two videos."""
+    g.add_argument("--start", type=seconds, metavar="TIME", help="of B, where the result begins: seconds or H:MM:SS")
+    g.add_argument(
+        "--offset",
+        type=seconds,
+        metavar="SECONDS",
+        help="added to the times of A: 2 when A's recording began 2 seconds after B's, --offset=-2 when before",
+    )
+
+
+def seconds(text: str) -> Fraction:
+    """A time in seconds: 90, 90.5, 1:30, 0:01:30.5, or the like with a minus."""
+    sign = -1 if text.startswith("-") else 1
+    total = Fraction(0)
+    try:
+        for part in text.removeprefix("-").split(":"):
+            total = total * 60 + Fraction(part)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}") from None
+    return sign * total
 
 
 def number_of_pixels(text: str) -> int:

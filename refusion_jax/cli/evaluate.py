@@ -3,9 +3,18 @@
 import argparse
 import sys
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
-from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, progress_bar, run_command
+from refusion_jax.cli.common import (
+    add_clock_options,
+    add_reading_options,
+    level_rules,
+    printable,
+    program,
+    progress_bar,
+    run_command,
+)
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover, expanded
@@ -21,6 +30,7 @@ from refusion_jax.evaluation import (
 )
 from refusion_jax.evaluation.methods import unique_names
 from refusion_jax.evaluation.paper_tables import load_table
+from refusion_jax.imaging.levels import AUTO
 from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.metrics import protocol_metrics
 from refusion_jax.metrics.protocols import task_metrics
@@ -42,7 +52,16 @@ def parser() -> argparse.ArgumentParser:
         "read from each --fused folder; prints a table and writes it with per-image values to --out.",
     )
     add = p.add_argument
-    add("--data", required=True, metavar="DIR", help="folder of pairs in any known layout, or a manifest (.csv)")
+    scored = p.add_mutually_exclusive_group(required=True)
+    scored.add_argument("--data", metavar="DIR", help="folder of pairs in any known layout, or a manifest (.csv)")
+    scored.add_argument(
+        "--pair",
+        nargs=2,
+        metavar=("A", "B"),
+        help="in place of --data: two videos, or two folders of frames in order; --fused then names fused videos or "
+        "folders of frames, and BiSWE and MS2R are scored",
+    )
+    add_clock_options(p.add_argument_group("videos (--pair)"))
     add("--split", choices=SPLITS, help="only the pairs of this part, as folders' names or the manifest tell it")
     methods = {"dest": "methods", "nargs": "+", "action": _InOrder}
     add("--ckpt", metavar="CKPT", help="runs, checkpoints, weights files; NAME=CKPT names a row", **methods)
@@ -54,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "--metrics",
         nargs="+",
         metavar="M",
-        help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF MEF-SSIM",
+        help="EN SD SF AG SCD SSIM VIF QCB QNCIE (the default), MI CC MSE PSNR QABF MEF-SSIM; of --pair too, and BiSWE "
+        "MS2R (its default)",
     )
     add("--out", metavar="DIR", help="folder of the results (default: results/NAME of the data)")
     add("--workers", type=int, default=1, metavar="N", help="processes that score (default 1)")
@@ -109,6 +129,10 @@ def load_methods(arguments, pairs) -> list[Method]:
 
 def run(arguments) -> int:
     """Scores, prints and writes; returns 0."""
+    if arguments.pair:
+        return evaluate_video(arguments)
+    if arguments.start is not None or arguments.offset is not None:
+        raise InputError("--start and --offset are for videos; give --pair A B")
     if not (arguments.methods or arguments.baselines):
         raise InputError("nothing to score: give --ckpt CKPT ..., --fused DIR ... or --baselines")
     task = task_name(arguments.task) if arguments.task else None
@@ -156,6 +180,46 @@ def run(arguments) -> int:
     return 0
 
 
+def evaluate_video(arguments) -> int:
+    """Scores fused videos or folders of frames, prints and writes; returns 0."""
+    from refusion_jax.evaluation.videos import dis_flow, evaluate_videos, open_moving, video_metrics
+
+    given = [(kind, *split_name(word)) for kind, word in arguments.methods or ()]
+    if not given or any(kind != "DIR" for kind, _, _ in given) or arguments.baselines or arguments.split:
+        raise InputError(
+            "--pair scores videos that are fused already: give --fused VIDEO ... and neither --ckpt nor such"
+        )
+    if arguments.compare_paper:
+        raise InputError("--compare-paper is for pictures: the paper has no videos; leave it out")
+    task = task_name(arguments.task) if arguments.task else None
+    metrics = video_metrics(arguments.metrics, arguments.protocol)
+    names = unique_names([path for _, _, path in given], [name for _, name, _ in given])
+    limit = arguments.max_pixels
+    sources = open_moving([Path(path) for path in arguments.pair], level_rules(arguments) or (AUTO, AUTO), task, limit)
+    fused = [
+        (Method(name, folder=str(path)), open_moving([path], max_pixels=limit)[0])
+        for name, (_, _, path) in zip(names, given, strict=True)
+    ]
+    out = output_folder(arguments)
+    with progress_bar(fused[0][1].count, "frame") as bar:
+        evaluation = evaluate_videos(
+            sources,
+            fused,
+            dis_flow(),
+            metrics,
+            task=task,
+            protocol=arguments.protocol,
+            start=arguments.start or Fraction(0),
+            offset=arguments.offset or Fraction(0),
+            table=out / tables.PER_IMAGE,
+            progress=bar.update,
+        )
+    written = tables.write_reports(out, evaluation)
+    print(tables.as_text(evaluation))
+    print("wrote " + ", ".join(str(path) for path in [out / tables.PER_IMAGE, *written]))
+    return 0
+
+
 def known_task(methods: list[Method], found: Discovery) -> str | None:
     """The task in whose order the sources count: that of all checkpoints, else the one that the data's names tell."""
     trained = {method.task for method in methods if method.task}
@@ -169,7 +233,7 @@ def known_task(methods: list[Method], found: Discovery) -> str | None:
 
 def output_folder(arguments) -> Path:
     """--out, or results/NAME of the data; without the tables of an earlier run, so that none lie beside new rows."""
-    data = Path(arguments.data)
+    data = Path(arguments.data or arguments.pair[1])
     own_name = data.resolve().name if data.is_dir() else data.stem
     out = Path(arguments.out) if arguments.out else Path("results") / (own_name or "data")
     for name in (tables.SUMMARY, tables.MARKDOWN, tables.LATEX):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from refusion_jax.cli.common import level_rules, printable, progress_bar
+from refusion_jax.cli.common import add_clock_options, level_rules, printable, progress_bar, seconds
 from refusion_jax.cli.fusing import RUN, in_one_depth, shift_warnings
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.stream import SAMPLED
@@ -23,25 +23,13 @@ from refusion_jax.imaging.resizing import to_one_size
 from refusion_jax.tasks import STACK_TASKS
 from refusion_jax.training.stopping import StopRequest
 from refusion_jax.video.library import clock, is_video, require_av
-from refusion_jax.video.pairing import TimedPair, paired
+from refusion_jax.video.pairing import Followed, TimedPair, paired
 from refusion_jax.video.reading import Damage, Video, find_video_levels
 from refusion_jax.video.writing import CODECS, FORMATS, Plan, VideoWriter, choose_codec, written
 
 _OPTIONS = ("start", "end", "offset", "fps", "codec", "crf")
 _WITHOUT = ("--maps", "--report", "--format", "--save-transform", "--grid", "--axis", "--pseudocolour")
 _BY_THE_MUXER = ("major_brand", "minor_version", "compatible_brands", "encoder")  # written anew
-
-
-def seconds(text: str) -> Fraction:
-    """A time in seconds: 90, 90.5, 1:30, 0:01:30.5, or the like with a minus."""
-    sign = -1 if text.startswith("-") else 1
-    total = Fraction(0)
-    try:
-        for part in text.removeprefix("-").split(":"):
-            total = total * 60 + Fraction(part)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"expected seconds or H:MM:SS, got {text!r}") from None
-    return sign * total
 
 
 def rate(text: str) -> Fraction:
@@ -57,14 +45,8 @@ def rate(text: str) -> Fraction:
 
 def add_video_options(g) -> None:
     """The options that only videos have."""
-    g.add_argument("--start", type=seconds, metavar="TIME", help="of B, from which on to fuse: seconds or H:MM:SS")
-    g.add_argument("--end", type=seconds, metavar="TIME", help="of B, up to which to fuse")
-    g.add_argument(
-        "--offset",
-        type=seconds,
-        metavar="SECONDS",
-        help="added to the times of A: 2 when A's recording began 2 seconds after B's, --offset=-2 when before",
-    )
+    add_clock_options(g)
+    g.add_argument("--end", type=seconds, metavar="TIME", help="of B, where the result ends")
     g.add_argument("--fps", type=rate, metavar="N", help="frames a second of the result (default: each frame of B)")
     g.add_argument("--codec", metavar="NAME", help=f"{', '.join(CODECS)} (default: h264, of .webm vp9)")
     g.add_argument("--crf", type=int, metavar="N", help="quality of the codec, lower is better (default: h264 18)")
@@ -146,7 +128,8 @@ class VideoPair:
         a = self.a.frames(max(start - offset - 1, Fraction(0)), self.damage[0])
         b = self.b.frames(start, self.damage[1])
         every = 1 / self.options.fps if self.options.fps else None
-        for pair in paired(a, b, offset, (1 / self.a.rate, 1 / self.b.rate), every):
+        followed = Followed(a, offset, 1 / self.a.rate), Followed(b, Fraction(0), 1 / self.b.rate)
+        for pair in paired(*followed, every):
             if end is not None and pair.time >= end:
                 return
             yield pair

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -124,7 +124,8 @@ def evaluate(
     # Fresh processes: a fork of one that runs JAX may hang.
     processes = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
     results, blank = [], {}
-    with closing(in_order(score_job, jobs, workers, processes)) as scored, _rows(table, names, protocol, data) as write:
+    identity = {"protocol": protocol, "data_pairs": len(data.pairs), "data_sha256": data.sha256}
+    with closing(in_order(score_job, jobs, workers, processes)) as scored, open_rows(table, names, identity) as write:
         for method in methods:
             scores = {}
             for pair in data.pairs:
@@ -136,8 +137,11 @@ def evaluate(
 
 
 @contextmanager
-def _rows(table: Path | None, metrics: Sequence[str], protocol: str, data: Data) -> Iterator[Callable]:
-    """The function that appends a row to the CSV file: (method, image, the metrics), checkpoint; flushed each time."""
+def open_rows(table: Path | None, metrics: Sequence[str], identity: Mapping[str, object]) -> Iterator[Callable]:
+    """The function that appends a row to the CSV file: (method, image, the metrics), checkpoint; flushed each time.
+
+    identity: what else stands in each row. Raises InputError where the file cannot be written.
+    """
     if table is None:
         yield lambda cells, checkpoint: None
         return
@@ -148,10 +152,10 @@ def _rows(table: Path | None, metrics: Sequence[str], protocol: str, data: Data)
         raise InputError(f"cannot write {table}: {error.strerror}; choose another --out") from error
     with file:
         rows = csv.writer(file)
-        rows.writerow(["method", "image", *metrics, "protocol", "data_pairs", "data_sha256", "checkpoint"])
+        rows.writerow(["method", "image", *metrics, *identity, "checkpoint"])
 
         def write(cells: list[str], checkpoint: str) -> None:
-            rows.writerow([*cells, protocol, len(data.pairs), data.sha256, checkpoint])
+            rows.writerow([*cells, *identity.values(), checkpoint])
             file.flush()
 
         yield write

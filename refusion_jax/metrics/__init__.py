@@ -8,6 +8,7 @@
   MSE `mse`, PSNR `psnr`, QNCIE `qncie`;
 - local structure (`structure`): SSIM `ssim`, QABF `qabf`;
 - the structure of two or more exposures (`exposure`): MEF-SSIM `mef_ssim`;
+- of a video, by optical flow (`temporal`): BiSWE `biswe`, MS2R `ms2r`;
 - human vision (`perception`): VIF `vif` (and CDDFuse's `vifp_sum`), QCB `qcb`.
 """
 
@@ -25,18 +26,23 @@ from refusion_jax.metrics.statistics import (
     standard_deviation,
 )
 from refusion_jax.metrics.structure import qabf, ssim
+from refusion_jax.metrics.temporal import Motion, Step, biswe, ms2r, step
 
 __all__ = [
     "PAPER_METRICS",
     "PROTOCOLS",
+    "Step",
     "TASK_METRICS",
     "Metric",
+    "Motion",
     "as_levels",
     "average_gradient",
     "average_gradient_mefb",
+    "biswe",
     "correlation_coefficient",
     "entropy",
     "mef_ssim",
+    "ms2r",
     "mse",
     "mutual_information",
     "protocol_metrics",
@@ -50,6 +56,7 @@ __all__ = [
     "spatial_frequency_mefb",
     "ssim",
     "standard_deviation",
+    "step",
     "vif",
     "vifp_sum",
 ]

@@ -1,8 +1,8 @@
 """Frames of two videos paired by the time at which they are shown."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 from refusion_jax.video.reading import Frame
@@ -16,49 +16,46 @@ class TimedPair(NamedTuple):
     b: Frame
 
 
-def paired(
-    a: Iterable[Frame],
-    b: Iterable[Frame],
-    offset: Fraction = Fraction(0),
-    periods: tuple[Fraction, Fraction] = (Fraction(1, 25), Fraction(1, 25)),
-    every: Fraction | None = None,
-) -> Iterator[TimedPair]:
+class Followed(NamedTuple):
+    """A video whose frames are looked up: `offset` seconds are added to their times; each is shown for `period`."""
+
+    frames: Iterable[Frame]
+    offset: Fraction
+    period: Fraction
+
+
+def paired(a: Followed, b: Followed, every: Fraction | None = None) -> Iterator[TimedPair]:
     """Pairs over the time that both videos share.
 
-    Each frame of B has the frame of A whose time + offset is nearest to its own, the earlier of two that are equally
-    near. So a frame of A may be in several pairs or in none. every: seconds between two pairs; then both videos give
-    the frames nearest to those times, from the first frame of B on. periods: seconds for which a frame of A and of B is
-    shown: half of it before its time and all of it behind the last one it still counts.
+    Each frame of B has the frame of A that is nearest in time. So a frame of A may be in several pairs or in none.
+    every: seconds between two pairs; then both videos give the frames nearest to those times, from the first frame of B
+    on.
     """
-    nearest_a = _nearest(a, offset, periods[0])
     if every is None:
-        for frame in b:
-            found = nearest_a(frame.time)
-            if found is _ENDED:
-                return
-            if found is not None:
-                yield TimedPair(frame.time, found, frame)
+        for frame, nearest in together(b.frames, [a]):
+            yield TimedPair(frame.time, nearest, frame)
         return
-    b = iter(b)
-    first = next(b, None)
-    if first is None:
-        return
-    nearest_b = _nearest(_chain(first, b), Fraction(0), periods[1])
-    for number in count():
-        time = first.time + number * every
-        found_a, found_b = nearest_a(time), nearest_b(time)
-        if found_a is _ENDED or found_b is _ENDED:
+    coming = iter(b.frames)
+    for first in coming:
+        grid = (Frame(first.time + number * every, None) for number in count())
+        for at, *both in together(grid, [a, b._replace(frames=chain([first], coming))]):
+            yield TimedPair(at.time, *both)
+
+
+def together(leader: Iterable[Frame], others: Sequence[Followed]) -> Iterator[tuple[Frame, ...]]:
+    """Each frame of the leader with the frame of each other video that is nearest in time, the earlier of two that are
+    equally near, while all are there: from half a period before another's first frame to the end of its last."""
+    nearest = [_nearest(*other) for other in others]
+    for frame in leader:
+        found = [at(frame.time) for at in nearest]
+        if any(one is _ENDED for one in found):
             return
-        if found_a is not None and found_b is not None:
-            yield TimedPair(time, found_a, found_b)
+        there = [one for one in found if one is not None]
+        if len(there) == len(found):
+            yield frame, *there
 
 
 _ENDED = Frame(Fraction(0), None)
-
-
-def _chain(first: Frame, others: Iterable[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from others
 
 
 def _nearest(frames: Iterable[Frame], offset: Fraction, period: Fraction) -> Callable[[Fraction], Frame | None]:

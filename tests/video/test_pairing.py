@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from refusion_jax.video.pairing import paired
+from refusion_jax.video.pairing import Followed, paired
 from refusion_jax.video.reading import Frame
 
 
@@ -15,8 +15,8 @@ def shown(rate, count, first=0):
 
 def times(a, b, offset=0, every=None):
     """[(time, time of A's frame, time of B's)] as floats."""
-    periods = tuple(frames[1].time - frames[0].time for frames in (a, b))
-    found = paired(iter(a), iter(b), Fraction(offset), periods, every)
+    first, second = (Followed(iter(x), y, x[1].time - x[0].time) for x, y in ((a, Fraction(offset)), (b, Fraction(0))))
+    found = paired(first, second, every)
     return [(float(pair.time), float(pair.a.time), float(pair.b.time)) for pair in found]
 
 
