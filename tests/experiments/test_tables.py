@@ -100,7 +100,7 @@ def test_a_table_is_trained_scored_and_written_and_a_second_call_does_nothing(pl
     assert len(lines) == 1 + 4 * 6 and lines[1].startswith("I,0,EN,1.0,0,2600,")
     result = json.loads((out / "results" / "Ours-seed0.json").read_text())
     about = json.loads((out / "experiment.json").read_text())
-    assert result["meta_steps"] == 300 and result["seed"] == 0 and result["commit"]
+    assert result["meta_steps"] == 240 and result["seed"] == 0 and result["commit"]
     assert result["data_sha256"] == about["data_sha256"] and (about["pairs_trained"], about["pairs_scored"]) == (11, 1)
     assert play(*call)[1] == []
     assert named(play(*call, "--seeds", "3")[1], "train") == ["I-seed2", "Ours-seed2"]
