@@ -190,7 +190,8 @@ def record(step, phase, **values):
 def make_run(folder, steps=20, previews=2, best=10, pairs=True):
     """A run directory: 2 epochs of 4 meta and 6 fusion steps, 20 in all, scores after each epoch."""
     folder.mkdir(parents=True)
-    settings = config.resolve("meie", "quick", [*TINY, "train.epochs=2", "train.meta_steps=4", "train.fusion_steps=6"])
+    lengths = ["train.warmup_steps=0", "train.epochs=2", "train.meta_steps=4", "train.fusion_steps=6"]
+    settings = config.resolve("meie", "quick", [*TINY, *lengths])
     (folder / "config.toml").write_text(config.to_toml(settings))
     if pairs:
         (folder / "pairs.json").write_text(json.dumps({"train": ["a", "b"], "validation": ["<i>é</i>"], "sha256": ""}))
