@@ -16,6 +16,7 @@ from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import WRITABLE_FORMATS, supports_16_bits
 from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
+from refusion_jax.imaging.radiometric import require_two_pictures
 from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.tasks import SOURCES, STACK_TASKS, task_name
 from refusion_jax.weights.pretrained import pretrained
@@ -67,10 +68,11 @@ def parser() -> argparse.ArgumentParser:
 def _add_sources(g) -> None:
     g.add_argument(
         "--pair",
-        nargs=2,
+        nargs="+",
         action="append",
         metavar=("A", "B"),
-        help="two pictures, or two folders with equal file names; may be given several times",
+        help="two pictures, or two folders with equal file names; or one FLIR radiometric JPEG, or a folder of them, "
+        "which hold a thermal and a visible picture each; may be given several times",
     )
     g.add_argument("--data", metavar="DIR", help="a folder of pairs in any known layout, or a manifest of pairs")
     g.add_argument(
@@ -192,6 +194,11 @@ def check_options(arguments) -> None:
         return check_calibration_options(arguments)
     if not (arguments.pair or arguments.data or arguments.stack):
         raise InputError("nothing to fuse: give --pair A B, --data DIR or --stack IMG IMG ...")
+    for words in arguments.pair or ():
+        if len(words) > 2:
+            raise InputError(f"--pair: expected two sources, or one that holds both, got {len(words)}")
+        if len(words) == 1 and Path(words[0]).is_file():
+            require_two_pictures(Path(words[0]))
     if arguments.align and arguments.transform:
         raise InputError("--align finds a transform and --transform gives one; leave out one of them")
     if arguments.align_frame and not (arguments.align or arguments.transform):

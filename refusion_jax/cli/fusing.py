@@ -113,7 +113,7 @@ class Fusion:
         if job.stack:
             pictures = self._frames_read(job, rules[0], store)
         else:
-            pictures = read_pictures(job.sources, rules, together, self.options.max_pixels)
+            pictures = read_pictures(job.sources, rules, together, self.options.max_pixels, job.pages)
         for side, (path, picture) in enumerate(zip(job.sources, pictures, strict=True)):
             for note in picture.notes:
                 notes.remark(path, note)

@@ -13,6 +13,7 @@ from refusion_jax.data.reading import Rules
 from refusion_jax.data.search import discover, expanded, pairs_from_arguments
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS, WRITABLE_FORMATS, pages_of
+from refusion_jax.imaging.radiometric import THERMAL, VISIBLE, require_two_pictures
 from refusion_jax.imaging.raw import without_raw_doubles
 
 BY_EXIF = "exif"  # of --group
@@ -30,7 +31,7 @@ class Sources:
 
 
 def find_sources(
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[Sequence[str]],
     data: str | None,
     stacks: Sequence[Sequence[str]],
     task: str | None,
@@ -40,7 +41,7 @@ def find_sources(
 
     group: how many frames of a --stack make one picture, or BY_EXIF; None: all. InputError for what is not there.
     """
-    found = [pair for a, b in pairs for pair in pairs_from_arguments(a, b)]
+    found = [pair for words in pairs if len(words) == 2 for pair in pairs_from_arguments(*words)]
     remarks: list[str] = []
     if data:
         discovery = discover(data, task).require()
@@ -54,7 +55,16 @@ def find_sources(
             + "; the order matters: give the first source first"
         )
     stacked = [stack for words in stacks for stack in _stacks(words, group, remarks)]
-    return [Sources(pair.name, (pair.a, pair.b), levels=pair.levels) for pair in found] + stacked, remarks
+    both = [two for words in pairs if len(words) == 1 for two in _two_in_one(words)]
+    return [Sources(pair.name, (pair.a, pair.b), levels=pair.levels) for pair in found] + both + stacked, remarks
+
+
+def _two_in_one(words: Sequence[str]) -> list[Sources]:
+    """The pairs of files that hold a thermal and a visible picture each, and of those in folders."""
+    files = _frames(words)
+    for file in files:
+        require_two_pictures(file)
+    return [Sources(file.stem, (file, file), pages=(THERMAL, VISIBLE)) for file in files]
 
 
 def _stacks(words: Sequence[str], group: int | str | None, remarks: list[str]) -> list[Sources]:

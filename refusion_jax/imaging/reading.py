@@ -19,6 +19,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.imaging.levels import Values
 from refusion_jax.imaging.metadata import EXIF_PREFIX, Metadata, carried_over
 from refusion_jax.imaging.pixels import as_shown, bands, shown_shape, valid_orientation
+from refusion_jax.imaging.radiometric import FlirSource, preview_remark, require_two_pictures
 from refusion_jax.imaging.raw import RAW_EXTENSIONS, RawSource
 from refusion_jax.runtime.writing import reason
 
@@ -155,6 +156,10 @@ class PillowSource:
 
     def remarks(self) -> list[str]:
         image, remarks = self.image, []
+        if image.format in ("JPEG", "MPO"):
+            at = self.file.tell()
+            remarks += filter(None, [preview_remark(self.file)])
+            self.file.seek(at)
         if image.mode in _ALPHA_MODES or "transparency" in image.info:
             remarks.append("alpha dropped")
         tile = getattr(image, "tile", None)
@@ -247,6 +252,10 @@ def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
         return RawSource(path, file)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _register_heif(path)
+    if page is not None and head[:3] == b"\xff\xd8\xff":
+        require_two_pictures(path)
+        file.seek(0)
+        return FlirSource(path, file, page, PillowSource(path, file, head, Image.open(file)))
     if page:
         raise InputError(f"{path}: expected pages in grey or RGB, got other ones; save each as a picture of its own")
     file.seek(0)
