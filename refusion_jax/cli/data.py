@@ -4,17 +4,21 @@ import argparse
 import dataclasses
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, progress_bar, run_command
 from refusion_jax.data import manifest
-from refusion_jax.data.check import CONTENT, KINDS, Survey, survey
+from refusion_jax.data.check import CONTENT, KINDS, UNREADABLE, Survey, survey
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair, split_validation
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover, is_manifest
+from refusion_jax.data.slices import Sliced, has_volumes, sliced
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.levels import Rule
+from refusion_jax.runtime.disk import scratch_folder
 from refusion_jax.tasks import task_name
 
 SHOWN = 20  # lines of one kind of problem, unless --all
@@ -146,28 +150,49 @@ def run(arguments) -> int:
     task = task_name(arguments.task) if arguments.task else found.task
     print(printable_lines(describe(found, task)), flush=True)
 
-    with progress_bar(len(found.pairs), "pair", "pairs") as bar:
-        threads = min(4, os.cpu_count() or 1)
-        reader = PairReader(task, level_rules(arguments), arguments.max_pixels).over(found.pairs)
-        quick = arguments.quick
-        result = survey(found, task, reader=reader, headers_only=quick, progress=bar.update, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="slices-", dir=scratch_folder()) as folder:
+        result, count, rules = looked_over(found, task, arguments, Path(folder))
     if listed is not None and listed.hashes and not arguments.quick:
         with progress_bar(len(found.pairs), "pair", "hashes") as bar:
             result.add(CONTENT, manifest.check_hashes(listed, bar.update))
-    lines = report(result, len(found.pairs), arguments.quick, None if arguments.all else SHOWN)
+    lines = report(result, count, arguments.quick, None if arguments.all else SHOWN)
     if arguments.manifest is not None:
         pairs = [pair for pair in found.pairs if pair.name not in result.unsound]
         if not pairs:
             print(printable_lines(lines))
             raise InputError(f"none of the {len(found.pairs)} pairs is sound, so {arguments.manifest} was not written")
         root, known = (arguments.data, {}) if listed is None else (listed.root, listed.hashes)
-        if reader.rules is not None:
-            pairs = [dataclasses.replace(pair, levels=reader.rules) for pair in pairs]
+        if rules is not None:
+            pairs = [dataclasses.replace(pair, levels=rules) for pair in pairs]
         pairs = with_split(pairs, arguments.validation_every)
         line = write_manifest(arguments.manifest, pairs, root, task, known)
         lines.append(line + (f"; left out: {_counted(len(result.unsound), 'pair')}" if result.unsound else ""))
     print(printable_lines(lines))
     return 1 if result.count else 0
+
+
+def looked_over(
+    found: Discovery, task: str | None, arguments, folder: Path
+) -> tuple[Survey, int, tuple[Rule, Rule] | None]:
+    """(what a survey of the pairs finds, their number, the levels they are read with). Of volumes, whose pictures go to
+    the folder, the slices are looked at; a pair of volumes with a slice that is not sound is not sound."""
+    rules, volumes, cut = level_rules(arguments), found, Sliced([], {}, [])
+    if has_volumes(found.pairs):
+        if arguments.quick:
+            raise InputError("--quick looks at the headers of pictures; leave it out for volumes")
+        with progress_bar(len(found.pairs), "pair", "slices") as bar:
+            cut = sliced(found.pairs, folder, rules, 0, arguments.max_pixels, bar.update)
+        remarks = (*found.remarks, *cut.remarks)
+        found = dataclasses.replace(found, pairs=tuple(cut.pairs), remarks=remarks)
+    with progress_bar(len(found.pairs), "pair", "pairs") as bar:
+        threads = min(4, os.cpu_count() or 1)
+        reader = PairReader(task, None if found is not volumes else rules, arguments.max_pixels).over(found.pairs)
+        result = survey(found, task, reader=reader, headers_only=arguments.quick, progress=bar.update, threads=threads)
+    if found is volumes:
+        return result, len(found.pairs), reader.rules
+    result.add(UNREADABLE, cut.errors.values())
+    result.unsound = {name.rpartition("/axial_")[0] or name for name in result.unsound} | set(cut.errors)
+    return result, len(found.pairs), rules
 
 
 def report(result: Survey, count: int, quick: bool, most: int | None) -> list[str]:

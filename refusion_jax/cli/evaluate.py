@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from refusion_jax.cli.common import (
 from refusion_jax.data.pairs import SPLITS, Discovery, Pair
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover, expanded
+from refusion_jax.data.slices import has_volumes, sliced
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import (
     Method,
@@ -34,6 +36,7 @@ from refusion_jax.imaging.levels import AUTO
 from refusion_jax.imaging.ranges import RANGES
 from refusion_jax.metrics import protocol_metrics
 from refusion_jax.metrics.protocols import task_metrics
+from refusion_jax.runtime.disk import scratch_folder
 from refusion_jax.tasks import task_name
 
 
@@ -133,6 +136,12 @@ def run(arguments) -> int:
         return evaluate_video(arguments)
     if arguments.start is not None or arguments.offset is not None:
         raise InputError("--start and --offset are for videos; give --pair A B")
+    with tempfile.TemporaryDirectory(prefix="slices-", dir=scratch_folder()) as folder:
+        return _scored(arguments, Path(folder))
+
+
+def _scored(arguments, folder: Path) -> int:
+    """`run`, with a folder for the slices of volumes."""
     if not (arguments.methods or arguments.baselines):
         raise InputError("nothing to score: give --ckpt CKPT ..., --fused DIR ... or --baselines")
     task = task_name(arguments.task) if arguments.task else None
@@ -144,6 +153,11 @@ def run(arguments) -> int:
     found = discover(Path(arguments.data), task).require()
     pairs = chosen_pairs(found, arguments.split)
     rules = level_rules(arguments)
+    if has_volumes(pairs):
+        cut = sliced(pairs, folder, rules, max_voxels=arguments.max_pixels).require()
+        pairs, rules = cut.pairs, None
+        for remark in cut.remarks:
+            print(printable(f"note: {remark}"), file=sys.stderr)
     methods = load_methods(arguments, pairs)
     data_task = task or known_task(methods, found)
     if arguments.baselines:

@@ -288,7 +288,7 @@ def fuse_all(fuse: Fusion, jobs: Sequence[Job], alone: bool) -> int:
     """Every job in turn with a progress bar; how many failed. alone: there is one job, whose error is raised."""
     if fuse.options.range != RUN:
         return _fuse_all(fuse, jobs, alone)
-    from refusion_jax.fusing.tile_store import scratch_folder
+    from refusion_jax.runtime.disk import scratch_folder
 
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
         run = Run(jobs, Path(folder))

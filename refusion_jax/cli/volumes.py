@@ -16,12 +16,12 @@ from refusion_jax.imaging.levels import AUTO
 from refusion_jax.imaging.levels import RUN as LEVELS_OF_RUN
 from refusion_jax.runtime.writing import check_free
 from refusion_jax.volumes.color import PALETTES, pseudocolored
-from refusion_jax.volumes.dicom import is_series, strangers
+from refusion_jax.volumes.dicom import is_series
 from refusion_jax.volumes.dicom_writing import write_series
-from refusion_jax.volumes.grid import on_one_grid
 from refusion_jax.volumes.nifti import ENDINGS, is_nifti, write_nifti
-from refusion_jax.volumes.reading import is_volume, read_volume
-from refusion_jax.volumes.volume import AXES, Volume, slices, to_levels
+from refusion_jax.volumes.pair import read_pair
+from refusion_jax.volumes.reading import is_volume
+from refusion_jax.volumes.volume import AXES, slices
 
 _NO_VOLUME = READABLE_EXTENSIONS | {".dcm", ".mha", ".nrrd"}
 # What pictures have and volumes have not: (option, as argparse names it, what to say).
@@ -131,10 +131,14 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
     """One pair from reading to writing."""
     from refusion_jax.fusing.volumes import fuse_slices, maps_of_slices, samples
 
-    a, b = (read_volume(path, arguments.max_pixels) for path in job.sources)
-    if arguments.pseudocolour and a.is_color:
-        raise InputError(f"{a.path}: has colours of its own; leave out --pseudocolour")
-    reference, arrays = _on_one_grid(a, b, arguments, level_rules(arguments) or job.levels or (AUTO, AUTO))
+    rules = level_rules(arguments) or job.levels or (AUTO, AUTO)
+    pair = read_pair(job.sources, rules, arguments.grid, arguments.max_pixels)
+    if arguments.pseudocolour and pair.volumes[0].is_color:
+        raise InputError(f"{pair.volumes[0].path}: has colours of its own; leave out --pseudocolour")
+    for kind, lines in (("warning", pair.warnings), ("note", pair.notes)):
+        for line in lines:
+            print(printable(f"{kind}: {line}"), file=sys.stderr)
+    reference, arrays = pair.reference, pair.arrays
     if arguments.pseudocolour:
         arrays[0] = pseudocolored(arrays[0], arguments.pseudocolour)
 
@@ -152,32 +156,9 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
     if is_nifti(job.fused):
         write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")
     else:
-        write_series(job.fused, fused, reference, (a, b))
+        write_series(job.fused, fused, reference, pair.volumes)
     if job.maps:
         weights = [np.empty(reference.grid.shape, np.uint16, "F") for _ in job.maps]
         maps_of_slices(model, views[0], views[1], *map(sliced, weights))
         for path, array, name in zip(job.maps, weights, "wv", strict=True):
             write_nifti(path, array, reference, f"ReFusion, {name}: weight of the first source")
-
-
-def _on_one_grid(a: Volume, b: Volume, arguments: Any, rules: Sequence[Any]) -> tuple[Volume, list[np.ndarray]]:
-    """(the volume whose grid it is, both on it as uint8 or uint16), and what to know of it on standard error."""
-    levels = [volume.levels(rule) for volume, rule in zip((a, b), rules, strict=True)]
-    for line in strangers(a, b):
-        print(f"warning: {line}", file=sys.stderr)
-    reference, placed = on_one_grid(a, b, arguments.grid, (levels[0].low, levels[1].low))
-    for volume, own in zip((a, b), levels, strict=True):
-        for note in volume.notes:
-            print(printable(f"warning: {volume.path}: {note}"), file=sys.stderr)
-        if own.note:
-            print(printable(f"note: {volume.path}: {own.note}; --levels sets others"), file=sys.stderr)
-    for volume, one in zip((a, b), placed, strict=True):
-        if one.resampled:
-            print(
-                printable(
-                    f"note: {volume.path}: {volume.grid}, resampled to {reference.grid}, of which it covers"
-                    f" {one.covered:.0%}"
-                ),
-                file=sys.stderr,
-            )
-    return reference, [to_levels(one.values, own) for one, own in zip(placed, levels, strict=True)]

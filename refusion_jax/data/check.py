@@ -10,6 +10,7 @@ import numpy as np
 
 from refusion_jax.data import datasets
 from refusion_jax.data.datasets import MEANING
+from refusion_jax.data.folders import stem_of
 from refusion_jax.data.pairs import Discovery, Pair
 from refusion_jax.data.reading import PairReader
 from refusion_jax.errors import InputError
@@ -195,7 +196,7 @@ def swapped_names(pair: Pair) -> list[Problem]:
 
 def _role(path: Path) -> tuple[str, int] | None:
     names = (path.parent.name, path.parent.parent.name)
-    return datasets.role_of_file(path.stem) or next(filter(None, map(datasets.role, names)), None)
+    return datasets.role_of_file(stem_of(path.name)) or next(filter(None, map(datasets.role, names)), None)
 
 
 def _swapped_colors(a: np.ndarray, b: np.ndarray, task: str | None) -> str | None:

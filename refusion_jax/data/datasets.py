@@ -62,7 +62,7 @@ TABLE = (
     Row("VEDAI", "ivif", "*_ir", "*_co"),
     Row("", "ivif", "infrared ir thermal tir lwir inf", "visible vi vis rgb visual visiblelight"),
     # CT, PET or SPECT is source 1, MRI source 2.
-    Row("Harvard (AANLIB)", "mif", "CT/ PET/ SPECT/ CT_PET_SPECT/ functional/", "MRI/", path="harvard|aanlib"),
+    Row("Harvard (AANLIB)", "mif", "CT/ PET/ SPECT/ CT_PET_SPECT/ functional/", "MRI/ MR/", path="harvard|aanlib"),
     Row("", "mif", "ct pet spect ctpetspect functional", "mri mr"),
     # Near focus is source 1, far focus source 2.
     Row("", "mfif", "near nearfocus", "far farfocus"),

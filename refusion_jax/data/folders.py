@@ -15,13 +15,16 @@ from refusion_jax.data.pairs import Unpaired
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS
 from refusion_jax.imaging.raw import without_raw_doubles
+from refusion_jax.volumes.dicom import is_series
+from refusion_jax.volumes.nifti import is_nifti
 
 MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The names of the folders, images and other files directly in a folder, each sorted, hidden ones left out."""
+    """The names of the folders, images (NIfTI volumes among them) and other files directly in a folder, each sorted,
+    hidden ones left out."""
 
     folder: Path
     folders: tuple[str, ...]
@@ -52,8 +55,14 @@ class Tree:
             self.listings[key] = _scan(folder)
         return self.listings[key]
 
+    def is_series(self, folder: Path) -> bool:
+        """Whether DICOM files, and no pictures, lie directly in a folder."""
+        listing = self.scan(folder)
+        return bool(listing.others) and not listing.images and is_series(folder)
+
     def files_below(self, folder: Path, above: frozenset[str] = frozenset()) -> list[tuple[tuple[str, ...], Path]]:
-        """(path below the folder in parts, path) of every image in the folder or, if there is none, further below."""
+        """(path below the folder in parts, path) of every image in the folder or, if there is none, further below. A
+        folder of a DICOM series is one."""
         listing = self.scan(folder)
         found = [((name,), folder / name) for name in listing.images]
         if found and not above:
@@ -62,6 +71,9 @@ class Tree:
         if real in above or len(above) >= MAX_DEPTH:
             return []
         for name in listing.folders:
+            if self.is_series(folder / name):
+                found.append(((name,), folder / name))
+                continue
             found += [((name, *parts), path) for parts, path in self.files_below(folder / name, above | {real})]
         return found
 
@@ -75,7 +87,9 @@ def _scan(folder: Path) -> Listing:
                 if name.startswith("."):
                     continue
                 # The kind of an entry comes with the listing; only links cost a look at the disk.
-                if os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS and entry.is_file():
+                if (
+                    os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS or is_nifti(Path(name))
+                ) and entry.is_file():
                     images.append(name)
                 else:
                     (folders if entry.is_dir() else others).append(name)
@@ -92,7 +106,7 @@ def what_is_there(names: Iterable[str]) -> str:
     types = Counter(_type_of(name) for name in names)
     words = [
         f"{count} file{'s' if count > 1 else ''} {f'of type {kind}' if kind else 'without an extension'}"
-        + (" (volumes: docs/data.md says how to make pictures of them)" if kind in VOLUMES else "")
+        + (" (volumes: docs/volumes.md says which are read)" if kind in VOLUMES else "")
         for kind, count in types.most_common(3)
     ]
     return ", ".join(words) + (" and others" if len(types) > 3 else "")
@@ -235,8 +249,11 @@ def match_folders(tree: Tree, first: Path, second: Path, numbered: bool = False)
     """The pairs of equal stems below two folders, in any mix of formats and of case.
 
     Where no stem is equal, names that differ by what says their source are pairs too: 001_A with 001_B, VIS7 with
-    IR7. numbered: also by _1 and _2, which are otherwise different scenes.
+    IR7. numbered: also by _1 and _2, which are otherwise different scenes. Two folders that are DICOM series
+    are one pair, whose name is that of the folder that both are in.
     """
+    if tree.is_series(first) and tree.is_series(second):
+        return Matched([Found((), first, second)], [], [])
     errors: list[str] = []
     stems = [_stems(tree, folder, errors) for folder in (first, second)]
     for folder, own in zip((first, second), stems, strict=True):

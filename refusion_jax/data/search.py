@@ -341,7 +341,8 @@ class _Search:
         layout = (dataset if task_in_path == task else None) or own or "two folders"
         names = (one.folder.relative_to(self.root).as_posix() + "/" for one in (first, second))
         form = _Form(layout, task, order, *names)
-        self.found += [(Found((*path, *one.parts), one.a, one.b), form) for one in matched.found]
+        scene = path or (common_stem(first.name, second.name),)
+        self.found += [(Found((*path, *one.parts) or scene, one.a, one.b), form) for one in matched.found]
 
     # Brackets: more than two exposures of a scene.
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.fusing.tile_store import ADVICE, scratch_folder
+from refusion_jax.fusing.tile_store import ADVICE
 from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.runtime.disk import scratch_folder
 
 
 class StoredFrame:

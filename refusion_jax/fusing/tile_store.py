@@ -9,11 +9,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from refusion_jax.errors import InputError
+from refusion_jax.runtime.disk import scratch_folder
 
 
 class TileStore:
@@ -170,10 +170,3 @@ def _files(shapes: list[tuple[int, int]], columns: int) -> list[list[_File]]:
             stores[-1].append(_File(shape, file, offset))
             offset += _column_bytes([shape])
     return stores
-
-
-def scratch_folder() -> Path:
-    """Where large temporary files go: TMPDIR, else /var/tmp, which is on a disk also where /tmp is memory."""
-    lasting = Path("/var/tmp")
-    usable = "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK)
-    return lasting if usable else Path(tempfile.gettempdir())

@@ -203,6 +203,10 @@ def opened(path: str | os.PathLike, max_pixels: int, page: int | None = None) ->
             raise InputError(f"{path}: expected an image file, got a folder")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: expected an image file, got something that is not a regular file")
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            raise InputError(
+                f"{path}: expected an image file, got a volume; see docs/volumes.md for what takes volumes"
+            )
         if status.st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes)")
         with open(path, "rb") as file, _lifted_limit, warnings.catch_warnings():

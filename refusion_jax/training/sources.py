@@ -1,6 +1,7 @@
 """The pairs of a run: a folder or manifest of the user's or the built-in scenes, split into training and validation."""
 
 import hashlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,21 +9,25 @@ from refusion_jax.data.batches import LumaPairs, luma_pairs_from_files
 from refusion_jax.data.pairs import check_sizes, hold_out, split_validation
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover
+from refusion_jax.data.slices import has_volumes, sliced
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.levels import parse_rules
+from refusion_jax.runtime.disk import scratch_folder
 from refusion_jax.runtime.memory import available_bytes
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training and validation pairs, a line that describes them, a hash of the two name lists, and what to know."""
+    """Training and validation pairs, a line that describes them, a hash of the two name lists, what to know, and the
+    folder of the slices of volumes, which is gone with this."""
 
     train: LumaPairs
     validation: LumaPairs
     description: str
     fingerprint: str
     remarks: tuple[str, ...] = ()
+    slices: tempfile.TemporaryDirectory | None = None
 
 
 def fingerprint(train: list[str], validation: list[str]) -> str:
@@ -51,7 +56,7 @@ def from_folder(
     or fewer than two training pairs (the meta-train and meta-test pools need one each).
     """
     found = discover(folder, task).require()
-    pairs = found.pairs
+    pairs, rules = found.pairs, None if levels == "auto" else parse_rules(levels)
     unknown = set(exclude) - {p.name for p in pairs}
     if unknown:
         raise InputError(f"data.exclude names {', '.join(sorted(unknown))}, but {folder} has no such pair")
@@ -61,6 +66,11 @@ def from_folder(
         raise InputError(
             f"{folder}: all {tests} pairs are of a test part, which is not trained on; name its folder itself to use it"
         )
+    remarks, pictures = found.remarks, None
+    if has_volumes(pairs):
+        pictures = tempfile.TemporaryDirectory(prefix="slices-", dir=scratch_folder())
+        cut = sliced(pairs, Path(pictures.name), rules, validation_every).require()
+        pairs, rules, remarks = cut.pairs, None, (*remarks, *cut.remarks)
     for pair, (height, width) in zip(pairs, check_sizes(pairs), strict=True):
         if min(height, width) < crop:
             raise InputError(
@@ -76,13 +86,14 @@ def from_folder(
     if tests:
         text += f" ({tests} of its test part left out)"
     room = min(cache_mib * 2**20, available_bytes() // 2)
-    reader = PairReader(task, None if levels == "auto" else parse_rules(levels)).over(pairs)
+    reader = PairReader(task, rules).over(pairs)
     return TrainingData(
         luma_pairs_from_files(train, reader, room),
         luma_pairs_from_files(validation, reader, room),
         text,
         fingerprint([p.name for p in train], [p.name for p in validation]),
-        (*found.remarks, *reader.remarks(train)),
+        (*remarks, *reader.remarks(train)),
+        pictures,
     )
 
 

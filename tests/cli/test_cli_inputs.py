@@ -41,7 +41,7 @@ def test_wildcards(tmp_path, weights, capsys):
         expanded(tmp_path / "none" / "*.png")
 
 
-@pytest.mark.parametrize(("name", "words"), [("a.nii.gz", "2 files of type .nii.gz (volumes"), ("IM1", "without an")])
+@pytest.mark.parametrize(("name", "words"), [("a.mha", "2 files of type .mha (volumes"), ("IM1", "without an")])
 def test_what_is_there_instead_of_pictures(tmp_path, capsys, weights, name, words):
     for side in ("PET", "MRI"):
         (tmp_path / side).mkdir()

@@ -421,8 +421,8 @@ REFUSED = {
     "three unknown folders": (same("xyz", 1), ["3 folders", "x, y, z", "expected two"]),
     "three known words": (same(("vis images", "ir images", "ir small", "depth"), 1), ["4 folders of images"]),
     "a known folder without images": (
-        ["ir/1.png", "vi/1.nii.gz"],
-        ["vi: expected images", "found none", "1 file of type .nii.gz"],
+        ["ir/1.png", "vi/1.mha"],
+        ["vi: expected images", "found none", "1 file of type .mha"],
     ),
     "two files of one stem": (["ir/1.png", "ir/1.jpg", "vi/1.png"], ["1.png", "1.jpg", "same stem"]),
     "a scene with two files of one stem": (["door/door_A.png", "door/door_A.jpg", "door/door_B.png"], ["door_A.jpg"]),
