@@ -77,15 +77,15 @@ def are_videos(arguments) -> bool:
 
 def _check_alone(arguments) -> None:
     """InputError for what goes with pictures alone, and for more than one pair."""
-    if len(arguments.pair) > 1 or arguments.data or arguments.stack:
+    if len(arguments.pair) > 1 or len(arguments.pair[0]) != 2 or arguments.data or arguments.stack:
         raise InputError("videos are fused one pair at a time; give one --pair A B and nothing else")
     for option in _WITHOUT:
         if getattr(arguments, option[2:].replace("-", "_")):
             raise InputError(f"{option} is not for videos; leave it out")
     if arguments.align:
         raise InputError(
-            "--align looks at each picture anew, which shakes in a video; align one pair of frames with "
-            "--save-transform T.json and give --transform T.json here"
+            "--align looks at each picture anew, which would shake in a video; find one transform with "
+            "--calibrate FOLDER --save-transform rig.json and give --transform rig.json"
         )
     if arguments.end is not None and arguments.end <= (arguments.start or 0):
         raise InputError("--end must lie behind --start")
@@ -143,8 +143,9 @@ class VideoPair:
             from refusion_jax.imaging.alignment import Transform
             from refusion_jax.imaging.common_frame import onto_one_frame
 
-            size = self.transform.size_a
-            both = [Transform(np.eye(3), self.transform.motion, size, size), self.transform]
+            size_a, size_b = (image.shape[:2] for image in images)
+            identity = Transform(np.eye(3), self.transform.motion, size_a, size_a)
+            both = [identity, self.transform.at_sizes(size_a, size_b)]
             images = onto_one_frame(in_one_depth(images), both, self.options.align_frame or "overlap")
         first, second = in_one_depth(images)
         return first, second
@@ -198,7 +199,9 @@ def fuse_videos(arguments, task: str | None, load_model: Callable[[Any, str | No
     a, b = videos = [Video(path, arguments.max_pixels) for path in arguments.pair[0]]
     pair = VideoPair(a, b, arguments, [], transform, (Damage(), Damage()))
     pair.span()
-    if arguments.resize is None and transform is None:
+    if transform is not None:
+        transform.check_sizes(a.size, b.size)
+    elif arguments.resize is None:
         to_one_size([np.empty(video.size, np.uint8) for video in videos], None)
     model = load_model(arguments, task)
     pair.levels = _levels(pair, model.task)
@@ -215,7 +218,7 @@ def _levels(pair: VideoPair, task: str | None) -> list[Levels]:
     levels = find_video_levels((pair.a, pair.b), rules, spans, task in STACK_TASKS)
     for video, found in zip((pair.a, pair.b), levels, strict=True):
         if found.note:
-            print(printable(f"note: {video.path}: {found.note}; --levels sets others"), file=sys.stderr)
+            _say(f"note: {video.path}: {found.note}; --levels sets others")
     return levels
 
 
@@ -235,19 +238,24 @@ def _fuse(pair: VideoPair, model: Any, out: Path, codec: str, stop: StopRequest)
     )
     with written(out, plan) as writer, progress_bar(pair.expected(), "frame", out.name) as bar:
         fused = model.fuse_stream(_timed(pair, times), "sources" if held else options.range, options.gray, held)
-        for picture in fused:
-            writer.write(times.popleft(), to_depth(picture, _bits(pair, codec)))
-            bar.update()
-            if stop.requested():
-                break
+        failure = None
+        try:
+            while not stop.requested() and (picture := next(fused, None)) is not None:
+                writer.write(times.popleft(), to_depth(picture, _bits(pair, codec)))
+                bar.update()
+        except InputError as error:  # what is fused by then is kept
+            failure = error
         fused.close()
         if not writer.count:
-            raise pair.nothing_shared()
+            raise KeyboardInterrupt if stop.requested() else failure or pair.nothing_shared()
     for note in (*pair.notes(), *(f"{out}: {note}" for note in writer.notes)):
-        print(printable(f"note: {note}"), file=sys.stderr)
+        _say(f"note: {note}")
     if stop.requested():
-        print(printable(f"{out} ends here, playable: {_lasts(writer)}"), file=sys.stderr)
+        _say(f"{out} ends here, playable: {_lasts(writer)}")
         return _stopped(stop)
+    if failure is not None:
+        _say(f"error: {failure}; {out} ends there, playable: {_lasts(writer)}")
+        return 2
     print(printable(f"wrote {out}: {_lasts(writer)}"))
     return 0
 
@@ -258,9 +266,8 @@ def _timed(pair: VideoPair, times: deque[Fraction]) -> Iterator[tuple[np.ndarray
         images = pair.pictures(timed)
         if not number and not pair.options.no_check and pair.transform is None:
             for warning in shift_warnings(images, [pair.a.path.name, pair.b.path.name]):
-                print(
-                    printable(f"warning: {warning}; --transform brings them together, --no-check silences this"),
-                    file=sys.stderr,
+                _say(
+                    f"warning: {warning}; --transform brings them together (see --calibrate), --no-check silences this"
                 )
         times.append(timed.time)
         yield images
@@ -288,6 +295,10 @@ def _looked_at(pair: VideoPair, model: Any, stop: StopRequest) -> Any:
             return None
 
 
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr)
+
+
 def _bits(pair: VideoPair, codec: str) -> int:
     deep = max(pair.a.bits, pair.b.bits) > 8 and codec == "ffv1"
     return pair.options.depth or (16 if deep else 8)
@@ -306,5 +317,5 @@ def _lasts(writer: VideoWriter) -> str:
 
 def _stopped(stop: StopRequest) -> int:
     number = stop.requested()
-    print(f"stopped by {signal.Signals(number).name}", file=sys.stderr)
+    _say(f"stopped by {signal.Signals(number).name}")
     return 128 + number

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from refusion_jax.errors import InputError
 from refusion_jax.imaging.levels import Values
 from refusion_jax.video.library import require_av
 
@@ -38,10 +39,14 @@ def values_of(frame: Any) -> Values:
     Grey stays in the stream's own values, with black and white where the stream declares them: 8 bits become uint8 of
     0..255, 10 to 14 bits declare their largest value, 16 bits declare nothing, since thermal cameras write counts so.
     YUV becomes RGB by the matrix and the range that the stream names (without a name: BT.709 from 720 rows on, else
-    BT.601; limited), uint8, or of more than 8 bits uint16 that spans 0..65535.
+    BT.601; limited), uint8, or of more than 8 bits uint16 that spans 0..65535. Raises InputError for a form of pixels
+    that FFmpeg cannot convert.
     """
     turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    pixels, declared = _grey(frame) if is_grey(frame) else _colour(frame)
+    try:
+        pixels, declared = _grey(frame) if is_grey(frame) else _colour(frame)
+    except require_av().FFmpegError:
+        raise InputError(f"pixels of the form {frame.format.name} cannot be converted; convert the video") from None
     return Values(np.ascontiguousarray(np.rot90(pixels, turns)), declared)
 
 

@@ -120,7 +120,8 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with open(path, "rb"):  # FFmpeg's reasons are poorer, and it would take URLs and devices
             pass
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        # A playlist could name what lies elsewhere.
+        container = av.open(str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except av.FFmpegError as error:
         raise InputError(f"{path}: not a video that FFmpeg can read, or damaged: {one_line(error.strerror)}") from None
     except FileNotFoundError:

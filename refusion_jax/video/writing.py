@@ -47,15 +47,13 @@ CODECS = {
 def available_codecs(extension: str) -> list[str]:
     """The names of CODECS that can be written to a file of this kind here."""
     av = require_av()
-    with av.open(_Nowhere(), "w", format=FORMATS[extension]) as container:
-        held = container.supported_codecs
     found = []
     for name, codec in CODECS.items():
-        try:
-            av.codec.Codec(codec.encoder, "w")
-        except ValueError:  # this build of FFmpeg has no such encoder
-            continue
-        if name in held:
+        with av.open(_Nowhere(), "w", format=FORMATS[extension]) as container:
+            try:
+                container.add_stream(codec.encoder)
+            except ValueError:  # this build of FFmpeg has no such encoder, or the file does not hold it
+                continue
             found.append(name)
     return found
 
@@ -170,6 +168,8 @@ class VideoWriter:
         context = stream.codec_context
         context.time_base = self._time_base
         stream.time_base = self._time_base
+        if self._plan.codec == "hevc" and self._container.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players know no other
         if codec.crf is not None:
             matrix = BT709 if height >= HD else BT601
             context.color_range, context.colorspace = LIMITED, matrix
@@ -212,9 +212,9 @@ class _Sound:
         self._streams = {}
         for stream in container.streams.audio:
             name = stream.codec_context.codec.canonical_name
-            if name in output.supported_codecs:
+            try:
                 self._streams[stream.index] = output.add_stream_from_template(stream)
-            else:
+            except ValueError:
                 self.notes.append(f"sound left out: {output.format.name} files do not hold {name}; .mkv does")
         chosen = [stream for stream in container.streams.audio if stream.index in self._streams]
         if start > 0 and chosen:

@@ -3,7 +3,9 @@
 import signal
 import sys
 import time
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from fuse_command import fuse, refused
@@ -129,6 +131,24 @@ def test_a_damaged_video_is_fused_as_far_as_it_can_be_read(videos, weights, tmp_
     assert str(path) in (note := capsys.readouterr().err) and note.count("\n") == 1
 
 
+def test_what_was_fused_before_an_error_is_kept(videos, weights, tmp_path, capsys):
+    path = tmp_path / "b.mkv"
+    with av.open(str(path), "w") as container:  # a recorder that goes on in another size
+        stream = container.add_stream("mjpeg", rate=10, width=SIZE[1], height=SIZE[0], pix_fmt="yuvj420p")
+        for number in range(8):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.height, encoder.width = shape = SIZE if number < 5 else (24, 40)
+            encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 10)
+            frame = av.VideoFrame.from_ndarray(picture(2, shape, color=True), "rgb24").reformat(format="yuvj420p")
+            for packet in encoder.encode(frame):
+                packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 10), number, number
+                container.mux(packet)
+    fuse("--ckpt", weights, "--no-check", "--pair", videos[0], path, "--out", tmp_path / "v.mp4", status=2)
+    assert len(read_video(tmp_path / "v.mp4")[0]) == 5
+    error = capsys.readouterr().err
+    assert "48x32 and 40x24" in error and "5 frames" in error and error.count("\n") == 1
+
+
 def test_bad_input_is_one_line(run, videos, weights, tmp_path, capsys, monkeypatch):
     out = ["--out", tmp_path / "v.mp4"]
     still_picture = write_image(tmp_path / "b.png", picture(1, SIZE))
@@ -148,6 +168,7 @@ def test_bad_input_is_one_line(run, videos, weights, tmp_path, capsys, monkeypat
         ([*run, "--report", "r.html"], ("--report",)),
         ([*run, "--align", "affine"], ("--transform",)),
         ([*run, "--pair", *videos], ("one pair",)),
+        ([*pair, videos[0]], ("one pair",)),
         (["--ckpt", weights, "--stack", *videos], ("--pair",)),
         ([*pair, still_picture, still_picture, "--fps", "5"], ("--fps", "videos")),
         ([*run, "--task", "mif"], ("meie, not mif",)),

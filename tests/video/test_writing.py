@@ -128,6 +128,7 @@ def test_codecs_are_named_where_one_cannot_be_had(tmp_path):
         (".mp4", "divx", None, ("divx", "h264", "hevc")),
         (".webm", "h264", None, (".webm", "vp9")),
         (".mkv", "ffv1", 10, ("lossless",)),
+        (".mov", "ffv1", None, ("ffv1", "h264")),
         (".mp4", "h264", 60, ("0..51", "60")),
     ):
         with pytest.raises(InputError) as caught:
