@@ -124,7 +124,8 @@ class Fusion:
             notes.warn(
                 f"{job.name}: {warning}; --group N makes one picture of every N frames, --no-check silences this"
             )
-        images, facts = self._aligned(job, images, names, notes, [picture.pixels.shape[:2] for picture in pictures])
+        sizes = [picture.pixels.shape[:2] for picture in pictures]
+        images, facts = self._aligned(job, images, names, notes, sizes, store)
         return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
 
     def _frames_read(self, job: Job, rule: Rule, store: FrameStore) -> list[Picture]:
@@ -164,7 +165,13 @@ class Fusion:
         return [images[i] for i in kept], [job.sources[i].name for i in kept]
 
     def _aligned(
-        self, job: Job, images: list[np.ndarray], names: list[str], notes: Notes, sizes: Sequence[tuple[int, int]]
+        self,
+        job: Job,
+        images: list[np.ndarray],
+        names: list[str],
+        notes: Notes,
+        sizes: Sequence[tuple[int, int]],
+        store: FrameStore,
     ) -> tuple[list[np.ndarray], dict[str, str]]:
         """The pictures on each other where that is asked for, and what was found, for the report. sizes: (H, W) of the
         files' pictures."""
@@ -176,7 +183,7 @@ class Fusion:
         from refusion_jax.imaging.alignment import Transform, write_transform
         from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
 
-        images = in_one_depth([np.asarray(image) for image in images])
+        images = in_one_depth(images)
         reference = len(images) // 2 if job.stack else 0
         if self.transform is None:
             transforms = find_transforms(images, self.options.align, reference)
@@ -187,7 +194,8 @@ class Fusion:
             transforms = [identity, self.transform.at_sizes(size_a, size_b)]
         if not job.stack and images[0].size < images[1].size // images[1][0, 0].size:
             notes.remark(job.sources[0], "the result has this picture's size; --resize b keeps the other one's detail")
-        aligned = onto_one_frame(images, transforms, self.options.align_frame or "overlap", reference)
+        keep = store.keep if job.stack else np.asarray
+        aligned = onto_one_frame(images, transforms, self.options.align_frame or "overlap", reference, keep)
         if self.options.save_transform:
             write_transform(Path(self.options.save_transform), transforms[1].at_sizes(*sizes))
         return aligned, {"aligned": "; ".join(f"{names[i]} {t}" for i, t in enumerate(transforms) if i != reference)}

@@ -44,7 +44,7 @@ BUDGETS = {
         seeds=1,
         settings={"data.crop": 32, "data.batch": 2, "log.preview_pairs": 0, **_TINY},
     ),
-    # 3 % of the paper's steps, in small crops: some minutes of two idle CPU cores for each row and seed. The warm-up and
+    # 3 % of the paper's steps, in small crops: minutes of two idle CPU cores for each row and seed. The warm-up and
     # the short epochs, which the paper does not have, are what lets P find something in so short a training
     # (docs/differences.md).
     "small": Budget(

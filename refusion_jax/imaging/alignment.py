@@ -64,19 +64,34 @@ def warp(image: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarra
     channels, bicubic, and a mask bool (H,W): True where the pixel comes from inside `image`; elsewhere the picture
     repeats its border. Raises InputError for another size than the transform is for.
     """
+    return warped(image, transform), known_area(transform)
+
+
+def warped(image: np.ndarray, transform: Transform) -> np.ndarray:
+    """The picture of `warp` alone."""
     cv2 = require_opencv()
     if image.shape[:2] != transform.size_b:
         expected = f"{transform.size_b[1]}x{transform.size_b[0]}"
         raise InputError(f"the transform is for a second picture of {expected} pixels, got one of {size_text(image)}")
-    if transform.size_a == transform.size_b and np.array_equal(transform.matrix, np.eye(3)):
-        return image, np.ones(image.shape[:2], bool)
-    size = transform.size_a[::-1]
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpPerspective(image, transform.matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = np.full(image.shape[:2], 255, np.uint8)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    if _is_identity(transform):
+        return image
+    size, flags = transform.size_a[::-1], cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpPerspective(image, transform.matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def known_area(transform: Transform) -> np.ndarray:
+    """The mask of `warp` alone."""
+    if _is_identity(transform):
+        return np.ones(transform.size_a, bool)
+    cv2 = require_opencv()
+    inside = np.full(transform.size_b, 255, np.uint8)
+    size, flags = transform.size_a[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     known = cv2.warpPerspective(inside, transform.matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    return moved, known >= 254
+    return known >= 254
+
+
+def _is_identity(transform: Transform) -> bool:
+    return transform.size_a == transform.size_b and np.array_equal(transform.matrix, np.eye(3))
 
 
 def write_transform(path: Path, transform: Transform) -> Path:

@@ -1,11 +1,13 @@
 """Aligned pictures on one frame: the area that all of them show, or the whole of the first one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.alignment import Transform, warp
+from refusion_jax.imaging.alignment import Transform, known_area, warped
 from refusion_jax.imaging.calibration import register
 from refusion_jax.imaging.color import to_luma
 
@@ -18,37 +20,42 @@ def find_transforms(images: Sequence[np.ndarray], motion: str, reference: int = 
     images: (H,W) or (H,W,3), any range, of one size, such that neighbours have most in common: each is registered to
     its neighbour on the reference's side, and these are chained. Errors as `alignment.register`.
     """
-    lumas = [to_luma(image) for image in images]
-    transforms = {reference: Transform(np.eye(3), motion, lumas[reference].shape, lumas[reference].shape)}
+    middle = to_luma(np.asarray(images[reference]))
+    transforms = {reference: Transform(np.eye(3), motion, middle.shape, middle.shape)}
     for step in (1, -1):
-        i = reference + step
-        while 0 <= i < len(lumas):
-            last = transforms[i - step].matrix
-            found = register(lumas[i - step], lumas[i], motion)
-            matrix = found.matrix @ last
-            transforms[i] = Transform(matrix / matrix[2, 2], motion, lumas[reference].shape, found.size_b)
-            i += step
-    return [transforms[i] for i in range(len(lumas))]
+        i, before = reference + step, middle
+        while 0 <= i < len(images):
+            luma = to_luma(np.asarray(images[i]))
+            found = register(before, luma, motion)
+            matrix = found.matrix @ transforms[i - step].matrix
+            transforms[i] = Transform(matrix / matrix[2, 2], motion, middle.shape, found.size_b)
+            i, before = i + step, luma
+    return [transforms[i] for i in range(len(images))]
 
 
 def onto_one_frame(
-    images: Sequence[np.ndarray], transforms: Sequence[Transform], frame: str = "overlap", reference: int = 0
-) -> list[np.ndarray]:
+    images: Sequence[np.ndarray],
+    transforms: Sequence[Transform],
+    frame: str = "overlap",
+    reference: int = 0,
+    keep: Callable[[np.ndarray], Any] = lambda image: image,
+) -> list[Any]:
     """The pictures as the camera of `images[reference]` would have seen them, all of one size.
 
     frame "overlap": cropped to the largest rectangle that all of them show. "full": the reference's whole picture;
     where another one shows nothing, it is filled with the reference, so that the fused picture shows that one alone.
-    images: uint8 or uint16 of one type, (H,W) or (H,W,3); channels stay. Raises InputError as `alignment.warp`, and
-    when there is no area in common.
+    images: uint8 or uint16 of one type, (H,W) or (H,W,3), taken one after the other; channels stay. keep: what is done
+    with each result, and gives what is returned in its place. Raises InputError as `alignment.warp`, and when there is
+    no area in common.
     """
     if frame not in FRAMES:
         raise InputError(f"expected a frame out of {', '.join(FRAMES)}, got {frame!r}")
-    warped = [warp(image, transform) for image, transform in zip(images, transforms, strict=True)]
+    moved = (warped(np.asarray(image), transform) for image, transform in zip(images, transforms, strict=True))
     if frame == "overlap":
-        rows, columns = largest_rectangle(np.logical_and.reduce([known for _, known in warped]))
-        return [np.ascontiguousarray(image[rows, columns]) for image, _ in warped]
-    below = images[reference]
-    return [_filled(image, known, below) for image, known in warped]
+        rows, columns = largest_rectangle(reduce(np.logical_and, map(known_area, transforms)))
+        return [keep(np.ascontiguousarray(image[rows, columns])) for image in moved]
+    below = np.asarray(images[reference])
+    return [keep(_filled(image, known_area(t), below)) for image, t in zip(moved, transforms, strict=True)]
 
 
 def _filled(image: np.ndarray, known: np.ndarray, below: np.ndarray) -> np.ndarray:
