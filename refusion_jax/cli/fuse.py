@@ -71,8 +71,8 @@ def _add_sources(g) -> None:
         nargs="+",
         action="append",
         metavar=("A", "B"),
-        help="two pictures, volumes or videos, or two folders with equal file names; or one FLIR radiometric JPEG, or a "
-        "folder of them, which hold a thermal and a visible picture each; may be given several times",
+        help="two pictures, volumes or videos, or two folders with equal file names; or one FLIR radiometric JPEG, or "
+        "a folder of them, which hold a thermal and a visible picture each; may be given several times",
     )
     g.add_argument("--data", metavar="DIR", help="a folder of pairs in any known layout, or a manifest of pairs")
     g.add_argument(

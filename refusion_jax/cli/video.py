@@ -77,7 +77,7 @@ def are_videos(arguments) -> bool:
 
 def _check_alone(arguments) -> None:
     """InputError for what goes with pictures alone, and for more than one pair."""
-    if len(arguments.pair) > 1 or len(arguments.pair[0]) != 2 or arguments.data or arguments.stack:
+    if len(arguments.pair) > 1 or arguments.data or arguments.stack:
         raise InputError("videos are fused one pair at a time; give one --pair A B and nothing else")
     for option in _WITHOUT:
         if getattr(arguments, option[2:].replace("-", "_")):

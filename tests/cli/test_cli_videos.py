@@ -168,7 +168,7 @@ def test_bad_input_is_one_line(run, videos, weights, tmp_path, capsys, monkeypat
         ([*run, "--report", "r.html"], ("--report",)),
         ([*run, "--align", "affine"], ("--transform",)),
         ([*run, "--pair", *videos], ("one pair",)),
-        ([*pair, videos[0]], ("one pair",)),
+        ([*pair, videos[0]], ("ir.mkv", "second")),
         (["--ckpt", weights, "--stack", *videos], ("--pair",)),
         ([*pair, still_picture, still_picture, "--fps", "5"], ("--fps", "videos")),
         ([*run, "--task", "mif"], ("meie, not mif",)),
