@@ -23,12 +23,11 @@ from refusion_jax.imaging.files import Picture, levels_of_file, read_pictures, s
 from refusion_jax.imaging.levels import AUTO, Rule, common
 from refusion_jax.imaging.metadata import Metadata, fitted
 from refusion_jax.imaging.pixels import to_depth
-from refusion_jax.imaging.ranges import Span, Spans, span_of
+from refusion_jax.imaging.ranges import SAMPLED, Span, Spans, span_of
 from refusion_jax.imaging.registration import looks_misregistered, scenes_apart, thumbnail
 from refusion_jax.imaging.resizing import resize, to_one_size
 from refusion_jax.tasks import STACK_TASKS
 
-SAMPLED = 32  # pairs of a run whose attention is added up for all
 RUN = "run"  # of --range: as "sources", with one step for all pictures of a run
 PLACE_DROPPED = "georeference dropped: the result has not this picture's size and frame"
 LARGE = 4_000_000  # pixels from which a single picture gets a progress bar of its own

@@ -16,9 +16,9 @@ import numpy as np
 from refusion_jax.cli.common import add_clock_options, level_rules, printable, progress_bar, seconds
 from refusion_jax.cli.fusing import RUN, in_one_depth, shift_warnings
 from refusion_jax.errors import InputError
-from refusion_jax.fusing.stream import SAMPLED
 from refusion_jax.imaging.levels import AUTO, Levels, scaled
 from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.ranges import SAMPLED
 from refusion_jax.imaging.resizing import to_one_size
 from refusion_jax.tasks import STACK_TASKS
 from refusion_jax.training.stopping import StopRequest

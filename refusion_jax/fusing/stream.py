@@ -16,10 +16,9 @@ import numpy as np
 
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import finished_picture
-from refusion_jax.imaging.ranges import LinearStep, Span, Spans, span_of, to_range
+from refusion_jax.imaging.ranges import SAMPLED, LinearStep, Span, Spans, span_of, to_range
 
 REMEMBERED = 50  # frames that a running mean goes back, about
-SAMPLED = 32  # frames of a video that the network sees beforehand, at most
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -9,9 +9,7 @@ from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import Model
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import to_depth
-from refusion_jax.imaging.ranges import RANGES, LinearStep, Spans, span_of
-
-SAMPLED = 32  # slices whose attention is added up for all
+from refusion_jax.imaging.ranges import RANGES, SAMPLED, LinearStep, Spans, span_of
 
 
 def fuse_slices(

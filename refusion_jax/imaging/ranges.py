@@ -8,6 +8,7 @@ import numpy as np
 from refusion_jax.errors import InputError
 
 RANGES = ("sources", "minmax", "clip")
+SAMPLED = 32  # pictures, slices or frames of a run whose attention is added up for all, at most
 
 BORDER = 8  # rows and columns at each side that F's zero padding disturbs; of a small picture a quarter
 FLAT = 0.5 / 255  # variations below half a level of 8 bits are not raised to the whole range
