@@ -17,7 +17,7 @@ from refusion_jax.imaging.alignment import (
     size_text,
 )
 from refusion_jax.imaging.registration import estimate_shift
-from refusion_jax.imaging.search import edges, find_candidates, resizing_matrix
+from refusion_jax.imaging.search import FIELDS, edges, find_candidates, resizing_matrix
 
 _FINEST_PIXELS = 2_500_000  # larger pictures are registered on a reduced copy of about this size
 _COARSEST_SIDE = 48
@@ -28,7 +28,8 @@ _CANDIDATES = 16
 _CHANCE = 0.12
 _SURE = 0.3
 _LEAST_CONFIDENCE = 0.25
-_SAME_PLACE = 0.03  # of the diagonal: two results closer than that are one
+_SAME_PLACE = 0.03  # of the diagonal: results of one place lie closer than that
+_ELSEWHERE = 0.08  # of the diagonal: nearer ones may be on their way to the same place
 
 
 @dataclass(frozen=True)
@@ -98,20 +99,28 @@ def calibrate(pairs: Sequence[tuple[np.ndarray, np.ndarray]], motion: str) -> Ca
 
 def _found(cv2, views: Sequence["_View"], motion: str) -> tuple[_Place, float]:
     """Where the second pictures lie, to the accuracy of reduced copies, and the confidence."""
-    best = _tried(views, [view.start() for view in views], coarse=True)
+    starts = [view.start() for view in views]
+    best = _tried(views, starts, coarse=True)
     free = motion in ("affine", "homography")
     others = 0.0
-    if free and best.correlation < _SURE:
+    # Far from where it began, ECC may have stopped on its way.
+    settled = best.correlation >= _SURE and all(
+        view.are_near(best.matrix, start) for view, start in zip(views, starts, strict=True)
+    )
+    if free and not settled:
         candidates = find_candidates(cv2, [(view.a, view.b) for view in views], _CANDIDATES)
         places = [best, *(_tried(views, [one.matrix] * len(views)) for one in candidates)]
         best = max(places, key=lambda place: place.correlation)
-        near = [views[0].are_near(place.matrix, best.matrix) for place in places]
+        near = [views[0].are_near(place.matrix, best.matrix, _ELSEWHERE) for place in places]
         others = max((place.correlation for place, same in zip(places, near, strict=True) if not same), default=0.0)
     if not best.correlation:
         raise no_alignment(motion, "the search does not converge")
     if best.correlation < _CHANCE:
         raise no_alignment(motion, f"their edges hardly agree (correlation {best.correlation:.2f})")
     confidence = 1 - max(others, _CHANCE) / best.correlation
+    field = views[0].field(best.matrix)
+    if free and not FIELDS[0] <= field <= FIELDS[1]:
+        raise no_alignment(motion, f"the second picture would show {field:.2f} times the first one's field")
     if free and confidence < _LEAST_CONFIDENCE:
         raise no_alignment(motion, f"their edges agree as well elsewhere (confidence {max(0, confidence):.2f})")
     return best, confidence
@@ -214,15 +223,22 @@ class _View:
         known = cv2.erode(known, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         return seen, (known >= 254).astype(np.uint8)
 
+    def field(self, matrix: np.ndarray) -> float:
+        """How wide the second picture's field is at the frame's middle, as a part of the first's."""
+        y, x = ((n - 1) / 2 for n in self.size_a)
+        ahead = moved(matrix, np.array([[x, y], [x + 1, y], [x, y + 1]]))
+        scale = np.sqrt(abs(np.linalg.det(ahead[1:] - ahead[0])))
+        return float(np.hypot(*self.size_b) / np.hypot(*self.size_a) / scale)
+
     def distance(self, one: np.ndarray, other: np.ndarray) -> float:
         """How far two matrices move the first picture's points apart, mean over its frame, in the second's pixels."""
         y, x = np.mgrid[0 : self.size_a[0] - 1 : 7j, 0 : self.size_a[1] - 1 : 7j]
         points = np.c_[x.ravel(), y.ravel()]
         return float(np.hypot(*(moved(one, points) - moved(other, points)).T).mean())
 
-    def are_near(self, one: np.ndarray, other: np.ndarray) -> bool:
-        """Whether two matrices are the same place."""
-        return self.distance(one, other) < _SAME_PLACE * np.hypot(*self.size_b)
+    def are_near(self, one: np.ndarray, other: np.ndarray, part: float = _SAME_PLACE) -> bool:
+        """Whether two matrices are the same place, to a part of the second picture's diagonal."""
+        return self.distance(one, other) < part * np.hypot(*self.size_b)
 
 
 def _halved(cv2, image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy import fft
 
 _SIDE = 192  # pixels of the first picture's longer side while searching
-_FIELDS = 0.5, 2.1  # how wide the second picture's field is, as a part of the first's
+FIELDS = 0.5, 2.0  # how wide the second picture's field may be, as a part of the first's
+_BEYOND = 1.08  # so far it is looked for: what is found outside of FIELDS may be the nearest to a place beyond
 _FIELD_STEP = 1.06
 _TURNS = np.arange(-12, 13, 3)  # degrees; the steps are as fine as the correlation's peak is wide
 _LEAST_OVERLAP = 0.3  # of the smaller field
@@ -49,7 +50,8 @@ def find_candidates(cv2, pairs: Pairs, count: int) -> list[Candidate]:
     """Up to `count` places where the second pictures may lie, the likeliest first.
 
     pairs: luma pictures (H,W) of any range, the first ones of one size and the second ones of one size; they are of one
-    rig, and their correlations are added up. Fields from half to 2.1 times the first's, turns up to 12 degrees.
+    rig, and their correlations are added up. Fields from half to twice the first's and a little beyond it, turns up to
+    12 degrees.
     """
     shape = np.shape(pairs[0][0])
     longest = max(shape)
@@ -77,8 +79,9 @@ def _peaks(cv2, pairs: Pairs) -> Iterator[Candidate]:
     size_a, size_b = np.shape(pairs[0][0]), np.shape(pairs[0][1])
     small_a = _scaled_size(size_a, min(1.0, _SIDE / max(size_a)))
     of_a = [_directions(cv2, a, small_a) for a, _ in pairs]
-    count = 1 + int(np.log(_FIELDS[1] / _FIELDS[0]) / np.log(_FIELD_STEP))
-    for field in np.geomspace(*_FIELDS, count):
+    narrowest, widest = FIELDS[0] / _BEYOND, FIELDS[1] * _BEYOND
+    count = 1 + int(np.log(widest / narrowest) / np.log(_FIELD_STEP))
+    for field in np.geomspace(narrowest, widest, count):
         small_b = _scaled_size(size_b, field * np.hypot(*small_a) / np.hypot(*size_b))
         if min(small_a + small_b) < 16:
             continue
@@ -112,9 +115,8 @@ class _Correlation:
         turned = [_turned(self.cv2, one, turning, turn, (w, h)) for one in of_b]
         energy = np.sum([np.abs(one) ** 2 for one in turned], 0)
         typical = float(energy.sum() / inside.sum())
-        agreement = sum(
-            fft.ifft2(a * np.conj(fft.fft2(b, self.shape))).real for a, b in zip(self.edges, turned, strict=True)
-        )
+        both = zip(self.edges, turned, strict=True)
+        agreement = fft.ifft2(sum(a * np.conj(fft.fft2(b, self.shape)) for a, b in both)).real
         frame = np.conj(fft.rfft2(inside, self.shape))
         overlap = fft.irfft2(self.frame * frame, self.shape)
         energy_a = fft.irfft2(self.energy * frame, self.shape)

@@ -35,29 +35,34 @@ def mean_error(found, matrix, size):
 def test_a_rig_is_calibrated_from_all_its_pairs():
     """Contrast reversed, 1.9 times as many pixels, another field, 6 degrees; the last pair shows two scenes."""
     matrix, size = known(1.9, 6, (45, 20)), (110, 140)
-    scenes = [cv2.resize(textured((130, 170), seed), (340, 260), interpolation=cv2.INTER_AREA) for seed in range(4)]
+    scenes = [cv2.resize(textured((130, 170), seed), (340, 260), interpolation=cv2.INTER_AREA) for seed in range(3)]
     pairs = [(5 - seen_through(matrix, scene, size), scene) for scene in scenes]
-    pairs[3] = pairs[3][0], np.ascontiguousarray(scenes[0][::-1])
+    pairs[2] = pairs[2][0], np.ascontiguousarray(scenes[0][::-1])
     found = calibrate(pairs, "affine")
-    assert found.used == (0, 1, 2) and found.spread < 0.5 and found.transform.confidence > 0.25
+    assert found.used == (0, 1) and found.spread < 0.5 and found.transform.confidence > 0.25
     assert (found.transform.size_a, found.transform.size_b) == (size, (260, 340))
     assert mean_error(found.transform.matrix, matrix, size) < 0.3
     check = alignment_check(pairs[:2], found.transform)
     assert check.dtype == np.uint8 and check.shape == (2 * (377 + 4), 3 * (480 + 4), 3)
 
 
-def test_thermal_and_visible_at_another_scale_and_turn(real_data):
-    """Within 1 pixel of where registering finds the pair as published, moved in a known way."""
-    scale, turn = 0.55, -9
-    (pair,) = [p for p in find_pairs(real_data / "ivif", "ivif") if p.name.split("/")[-1] == "FLIR_04285"]
+def test_thermal_and_visible_at_another_turn(real_data):
+    """Within 1 pixel of where registering finds the pair as published, moved in a known way. From where both show the
+    same field ECC stops half way, between rows of palms, with a good correlation."""
+    name, matrix, size = "FLIR_00060", known(1, 8.5, (74, 41)), (251, 386)
+    (pair,) = [p for p in find_pairs(real_data / "ivif", "ivif") if p.name.split("/")[-1] == name]
     thermal, visible = read_luma(pair.a), read_luma(pair.b)
-    middle = np.array(thermal.shape[::-1]) / 2
-    size = tuple(int(0.7 * n / scale) for n in thermal.shape)
-    matrix = known(scale, turn, (0, 0))
-    matrix[:2, 2] = middle - matrix[:2, :2] @ (np.array(size[::-1]) / 2)
     published = register(thermal, visible, "affine").matrix
     found = register(seen_through(matrix, thermal, size), visible, "affine")
     assert found.confidence > 0.3 and mean_error(found.matrix, published @ matrix, size) < 1
+
+
+def test_a_field_beyond_the_search_is_refused():
+    """Of a small part of the scene the likeliest place within the search is a wrong one."""
+    scene = cv2.resize(textured((130, 170)), (340, 260), interpolation=cv2.INTER_AREA)
+    part = seen_through(known(0.8, 0, (100, 80)), scene, (100, 130))
+    with pytest.raises(InputError, match="cannot align the pictures"):
+        register(part, scene, "affine")
 
 
 def test_a_transform_at_other_sizes_shows_the_same():
