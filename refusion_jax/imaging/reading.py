@@ -203,9 +203,10 @@ def opened(path: str | os.PathLike, max_pixels: int, page: int | None = None) ->
             raise InputError(f"{path}: expected an image file, got a folder")
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: expected an image file, got something that is not a regular file")
-        if path.name.lower().endswith((".nii", ".nii.gz")):
+        if path.name.lower().endswith((".nii", ".nii.gz", ".dcm")):
             raise InputError(
-                f"{path}: expected an image file, got a volume; see docs/volumes.md for what takes volumes"
+                f"{path}: expected an image file, got a volume or a slice of one; fuse.py --pair takes NIfTI files and"
+                " folders of DICOM series"
             )
         if status.st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes)")

@@ -16,6 +16,7 @@ from refusion_jax.volumes.volume import Volume, check_voxels, checked_grid, with
 _ENDINGS = (".dcm", ".ima")
 _LOOKED_AT = 8  # files of a folder that tell whether it is a series
 _UNEVEN = 0.05  # of the distance of slices: what rounding of positions makes of even ones
+_DIRECTORY = "1.2.840.10008.1.3.10"  # of a DICOMDIR
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REQUIREMENT = "pip install 'pydicom>=3.0'"
 
@@ -86,11 +87,13 @@ def _headers(folder: Path) -> _Headers:
     except ImportError:
         raise InputError(f"{folder}: a DICOM series; to read it, {_REQUIREMENT}") from None
     found: _Headers = []
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name != "DICOMDIR")
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     for path in files:
         with _named(path):
             if _is_dicom(path):
                 header = pydicom.dcmread(path, stop_before_pixels=True, force=path.suffix.lower() in _ENDINGS)
+                if header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+                    continue
                 if "SOPClassUID" not in header:
                     raise InputError(f"{path}: a damaged DICOM file: nothing in it can be read; copy it anew")
                 if "Rows" in header:  # not a report, a plan or a structure set

@@ -1,5 +1,6 @@
 """The command fuse on volumes, as a user calls it."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from fuse_command import fuse, images, refused
+from pydicom.data import get_testdata_file
 from scripts import picture, tiny_info, tiny_trees
 from volume_files import affine_of, field, points_of, write_nifti, write_series
 
@@ -84,6 +86,8 @@ def test_a_volume_beside_a_picture_or_another_place_is_refused(tmp_path, capsys,
     lost = volume(tmp_path / "lost.nii", (8, 8, 8), (1, 1, 1), (0, 0, 0), "RAS", qform=0, sform=0)
     png = write_image(tmp_path / "a.png", picture(1))
     (tmp_path / "cut.nii.gz").write_bytes(mri.read_bytes()[:2000])
+    series = write_series(tmp_path / "CT", shape=(8, 8, 2))
+    slice_ = shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "one.dcm")
     out = ["--out", tmp_path / "f.nii.gz"]
     for arguments, words in {
         (pet, far, *out): "far.nii",
@@ -95,10 +99,27 @@ def test_a_volume_beside_a_picture_or_another_place_is_refused(tmp_path, capsys,
         (pet, mri, "--out", mri): "overwrite",
         (pet, mri, *out, "--align", "affine"): "--align",
         (pet, mri, *out, "--pseudocolour", "hot-iron", "--pair", pet, mri): "2 pairs",
+        (pet.parent, png, *out): "a.png",
+        (slice_, slice_, "--out", tmp_path / "f.png"): "folders of DICOM series",
+        (series, png, *out): "a.png",
         (png, png, "--axis", "axial", "--out", tmp_path / "f.png"): "--axis",
     }.items():
         assert words in refused(capsys, *mif, *arguments)
     assert not (tmp_path / "f.nii.gz").exists()
+
+
+def test_folders_of_volumes_are_fused_pair_by_pair(tmp_path, capsys, mif, pet, mri):
+    for side, source in (("PET", pet), ("MRI", mri)):
+        (tmp_path / "heads" / side).mkdir(parents=True)
+        for name in ("one", "two"):
+            shutil.copy(source, tmp_path / "heads" / side / f"{name}.nii.gz")
+    damaged = tmp_path / "heads" / "MRI" / "one.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    fuse(*mif[:2], "--data", tmp_path / "heads", "--out", tmp_path / "fused", status=1)
+    assert images(tmp_path / "fused") == ["two.nii.gz"] and str(damaged) in capsys.readouterr().err
+    sides = [tmp_path / "heads" / side for side in ("PET", "MRI")]
+    assert "2 pairs" in refused(capsys, *mif, *sides, "--out", tmp_path / "f.nii.gz")
+    assert "run" in refused(capsys, *mif, *sides, "--range", "run", "--out", tmp_path / "other")
 
 
 def test_windows_and_levels(tmp_path, capsys, mif, pet):
