@@ -27,7 +27,7 @@ _CANDIDATES = 16
 # picture lies about where the first one does..
 _CHANCE = 0.12
 _SURE = 0.3
-_LEAST_CONFIDENCE = 0.3
+_LEAST_CONFIDENCE = 0.36
 _SAME_PLACE = 0.03  # of the diagonal: results of one place lie closer than that
 _ELSEWHERE = 0.08  # of the diagonal: nearer ones may be on their way to the same place
 
