@@ -60,7 +60,7 @@ train_all() {
         if ls "$run"/checkpoints/*/ >/dev/null 2>&1; then options+=(--resume); else rm -rf "$run"; options+=($TRAIN); fi
         options+=(--out "$run" --max-minutes "$minutes")
         echo "train.py ${options[*]}"
-        timeout --kill-after=20 $((left + 5)) "$python" train.py "${options[@]}" >>"$runs/$task.txt" 2>&1 &
+        timeout --kill-after=20 $((left + 15)) "$python" train.py "${options[@]}" >>"$runs/$task.txt" 2>&1 &
         pids+=($!) tasks+=("$task")
     done
     local again=$((SECONDS + 60)) failed=0
