@@ -17,16 +17,16 @@ out=$1 seconds=${2:-540} && shift && shift
 stages=${*:-parity speed train}
 [ -n "$out" ] || { echo "expected benchmarks/gpu.sh OUT [SECONDS] [STAGE ...]"; exit 2; }
 end=$((SECONDS + seconds))
-pack=${PACK:-build/gpu} runs=${RUNS:-build/gpu-runs} python=${PYTHON:-python3}
+pack=${PACK:-build/gpu} runs=$(realpath -m "${RUNS:-build/gpu-runs}") python=${PYTHON:-python3}
 mkdir -p "$out" "$runs/packs"
 exec > >(tee -a "$out/gpu.log") 2>&1
 
 export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
-export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/$runs/xla}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$runs/xla}
 mkdir -p "$JAX_COMPILATION_CACHE_DIR"
 if [ -d "$pack/wheels" ]; then
     "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$runs/site" "$pack"/wheels/*.whl
-    export PYTHONPATH=$PWD/$runs/site${PYTHONPATH:+:$PYTHONPATH}
+    export PYTHONPATH=$runs/site${PYTHONPATH:+:$PYTHONPATH}
 fi
 [ -f "$pack/back/xla.tar.gz" ] && tar xzf "$pack/back/xla.tar.gz" -C "$JAX_COMPILATION_CACHE_DIR"
 
@@ -69,9 +69,10 @@ train_all() {
         [ $SECONDS -lt $again ] || { again=$((SECONDS + 60)); for task in "${tasks[@]}"; do keep "$task"; done; }
     done
     for i in "${!pids[@]}"; do
-        wait "${pids[i]}" || failed=1
+        wait "${pids[i]}"; local status=$?
+        [ $status = 0 ] || failed=1
         keep "${tasks[i]}"
-        echo "-- ${tasks[i]}"; tr "\r" "\n" <"$runs/${tasks[i]}.txt" | tail -n 12
+        echo "-- ${tasks[i]}: exit status $status"; tr "\r" "\n" <"$runs/${tasks[i]}.txt" | tail -n 12
     done
     return $failed
 }
