@@ -106,7 +106,7 @@ class Video:
         damage = damage or Damage()
         with opened(self.path) as container:
             stream = _video_stream(container, self.path)
-            stream.thread_type = "AUTO"
+            stream.thread_type = "SLICE"  # with threads by frame FFmpeg now and then keeps a damaged one to itself
             for frame in _decoded(container, stream, start, damage):
                 if frame.time >= start:
                     yield frame
