@@ -9,7 +9,17 @@ from pathlib import Path
 from refusion_jax.cli.calibrating import calibrate_rig, check_calibration_options
 from refusion_jax.cli.common import add_reading_options, level_rules, printable, program, run_command
 from refusion_jax.cli.fusing import RUN, Fusion, fuse_all
-from refusion_jax.cli.jobs import BY_EXIF, Job, Sources, check_extra, find_sources, make_folders, plan_jobs
+from refusion_jax.cli.jobs import (
+    BY_EXIF,
+    Job,
+    Sources,
+    check_extra,
+    exit_status,
+    find_sources,
+    jobs_waiting,
+    make_folders,
+    plan_jobs,
+)
 from refusion_jax.cli.video import add_video_options, are_videos, fuse_videos
 from refusion_jax.cli.volumes import add_volume_options, are_volumes, fuse_volumes
 from refusion_jax.data.reading import Rules, rules_of_run
@@ -314,9 +324,7 @@ def run(arguments) -> int:
         return fuse_volumes(arguments, sources, lambda: load_model(arguments, task))
     jobs = planned(arguments, sources)
     transform = saved_transform(arguments)
-    waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
-    if len(waiting) < len(jobs):
-        print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
+    waiting = jobs_waiting(jobs, arguments.skip_existing)
     if not waiting:
         return 0
     model = load_model(arguments, task)
@@ -326,9 +334,7 @@ def run(arguments) -> int:
     failed = fuse_all(fusion, waiting, alone=len(jobs) == 1)
     if report is not None and failed < len(waiting):
         print(printable(f"wrote {report.close()}"))
-    if failed:
-        print(f"error: {failed} of {len(waiting)} pairs could not be fused (named above)", file=sys.stderr)
-    return 1 if failed else 0
+    return exit_status(failed, len(waiting))
 
 
 def rules_of_jobs(arguments, task: str | None, jobs: list[Job]) -> Rules | None:

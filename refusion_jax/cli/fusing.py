@@ -179,7 +179,7 @@ class Fusion:
             for warning in warnings:
                 notes.warn(f"{job.name}: {warning}; --align affine brings them together, --no-check silences this")
             return images, {"looks shifted": "; ".join(warnings)} if warnings else {}
-        from refusion_jax.imaging.alignment import Transform, write_transform
+        from refusion_jax.imaging.alignment import write_transform
         from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
 
         images = in_one_depth(images)
@@ -188,9 +188,7 @@ class Fusion:
             transforms = find_transforms(images, self.options.align, reference)
         else:
             self.transform.check_sizes(*sizes)
-            size_a, size_b = (image.shape[:2] for image in images)
-            identity = Transform(np.eye(3), self.transform.motion, size_a, size_a)
-            transforms = [identity, self.transform.at_sizes(size_a, size_b)]
+            transforms = self.transform.of_pictures(*images)
         if not job.stack and images[0].size < images[1].size // images[1][0, 0].size:
             notes.remark(job.sources[0], "the result has this picture's size; --resize b keeps the other one's detail")
         keep = store.keep if job.stack else np.asarray
@@ -295,17 +293,14 @@ def fuse_all(fuse: Fusion, jobs: Sequence[Job], alone: bool) -> int:
     """Every job in turn with a progress bar; how many failed. alone: there is one job, whose error is raised."""
     if fuse.options.range != RUN:
         return _fuse_all(fuse, jobs, alone)
+    from refusion_jax.fusing.tiles import added_sums
     from refusion_jax.runtime.disk import scratch_folder
 
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
         run = Run(jobs, Path(folder))
         pairs = [job for job in jobs if not job.stack]
         sampled = pairs[:: 1 + len(pairs) // SAMPLED]
-        each = list(_looked_at(fuse.sums, sampled, "attention of the run", alone))
-        if any(each):
-            import jax
-
-            run.sums = [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*each, strict=True)]
+        run.sums = added_sums(list(_looked_at(fuse.sums, sampled, "attention of the run", alone)))
         list(_looked_at(lambda job: fuse.look(job, run), jobs, "levels of the run", alone))
         fuse.run = run
         return _fuse_all(fuse, jobs, alone)

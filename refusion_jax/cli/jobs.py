@@ -1,6 +1,7 @@
 """What the command fuse reads and writes: one job per pair or stack, no result over an input or another result."""
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,21 @@ def check_extra(path: Path, jobs: Iterable[Job], option: str) -> None:
         for other in (*job.sources, *job.results):
             if os.path.realpath(other) == real or identity and _identity(other) == identity:
                 raise InputError(f"{option} {path} would overwrite {other}; choose another name")
+
+
+def jobs_waiting(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:
+    """The jobs to do; says how many are left out since all their results are there."""
+    waiting = [job for job in jobs if not (skip_existing and all(path.exists() for path in job.results))]
+    if len(waiting) < len(jobs):
+        print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
+    return waiting
+
+
+def exit_status(failed: int, count: int) -> int:
+    """That of the command when so many of `count` pairs failed, each of them named before; says how many."""
+    if failed:
+        print(f"error: {failed} of {count} pairs could not be fused (named above)", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def make_folders(paths: Iterable[Path]) -> None:

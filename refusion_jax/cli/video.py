@@ -140,12 +140,9 @@ class VideoPair:
         if self.transform is None or self.options.resize:
             images = to_one_size(images, self.options.resize)
         if self.transform is not None:
-            from refusion_jax.imaging.alignment import Transform
             from refusion_jax.imaging.common_frame import onto_one_frame
 
-            size_a, size_b = (image.shape[:2] for image in images)
-            identity = Transform(np.eye(3), self.transform.motion, size_a, size_a)
-            both = [identity, self.transform.at_sizes(size_a, size_b)]
+            both = self.transform.of_pictures(*images)
             images = onto_one_frame(in_one_depth(images), both, self.options.align_frame or "overlap")
         first, second = in_one_depth(images)
         return first, second

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refusion_jax.cli.common import level_rules, printable, progress_bar
-from refusion_jax.cli.jobs import Job, Sources, check_results, make_folders
+from refusion_jax.cli.jobs import Job, Sources, check_results, exit_status, jobs_waiting, make_folders
 from refusion_jax.data.folders import stem_of
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS
@@ -73,9 +73,7 @@ def are_volumes(sources: Sequence[Sources], arguments: Any) -> bool:
 def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callable[[], Any]) -> int:
     """Fuses pairs of volumes, one after the other; returns 0, or 1 when some of several failed (each named)."""
     jobs = _planned(sources, Path(arguments.out), arguments)
-    waiting = [job for job in jobs if not (arguments.skip_existing and all(path.exists() for path in job.results))]
-    if len(waiting) < len(jobs):
-        print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
+    waiting = jobs_waiting(jobs, arguments.skip_existing)
     if not waiting:
         return 0
     model = load_model()
@@ -90,9 +88,7 @@ def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callabl
                 raise
             print(printable(f"error: pair {job.name}: {error}"), file=sys.stderr)
             failed += 1
-    if failed:
-        print(f"error: {failed} of {len(waiting)} pairs could not be fused (named above)", file=sys.stderr)
-    return 1 if failed else 0
+    return exit_status(failed, len(waiting))
 
 
 def _planned(sources: Sequence[Sources], out: Path, arguments: Any) -> list[Job]:

@@ -184,10 +184,10 @@ def validation_scores(
 
 def read_levels(path: Path) -> np.ndarray:
     """Luma of a fused image's file as uint8 (H, W), rounded to the nearest level; 16 bits are 0..65535."""
-    return _rounded(read_luma(path, WHOLE))
+    return rounded_levels(read_luma(path, WHOLE))
 
 
-def _rounded(luma: np.ndarray) -> np.ndarray:
+def rounded_levels(luma: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(luma), 0, 255).astype(np.uint8)
 
 
@@ -213,7 +213,7 @@ def _score_job(job: _Job, protocol: str, metrics: Sequence[str], reader: PairRea
     name, pair, fused = job
     if isinstance(fused, InputError):
         raise fused
-    a, b = map(_rounded, reader.lumas(pair))
+    a, b = map(rounded_levels, reader.lumas(pair))
     if a.shape != b.shape:
         raise InputError(
             f"pair '{pair.name}': expected two sources of one size, got {_size(a)} ({pair.a}) and "

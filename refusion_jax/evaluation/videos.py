@@ -14,7 +14,7 @@ from refusion_jax.data.pairs import Pair, darker_first, natural_key
 from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation.methods import Method
-from refusion_jax.evaluation.scoring import Data, Evaluation, Result, open_rows
+from refusion_jax.evaluation.scoring import Data, Evaluation, Result, open_rows, rounded_levels
 from refusion_jax.imaging.alignment import require_opencv
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import MAX_PIXELS, READABLE_EXTENSIONS, read_luma
@@ -94,7 +94,7 @@ def _of_video(video: Video, levels: Levels) -> Moving:
         count,
         1 / video.rate,
         video.frames,
-        lambda frame: _rounded(to_luma(to_depth(scaled(frame.values, levels), 8))),
+        lambda frame: rounded_levels(to_luma(to_depth(scaled(frame.values, levels), 8))),
     )
 
 
@@ -104,7 +104,7 @@ def _of_folder(path: Path, files: Sequence[Path], rule: Rule) -> Moving:
         len(files),
         Fraction(1),
         lambda: (Frame(Fraction(number), file) for number, file in enumerate(files)),
-        lambda frame: _rounded(read_luma(frame.decoded, rule)),
+        lambda frame: rounded_levels(read_luma(frame.decoded, rule)),
     )
 
 
@@ -115,10 +115,6 @@ def _frame_files(path: Path) -> list[Path]:
         )
     files = [file for file in path.iterdir() if file.suffix.lower() in READABLE_EXTENSIONS]
     return sorted(files, key=lambda file: natural_key(file.name.casefold()))
-
-
-def _rounded(luma: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(luma), 0, 255).astype(np.uint8)
 
 
 def video_metrics(names: Sequence[str] | None, protocol: str) -> list[Metric]:

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from refusion_jax.errors import InputError
+from refusion_jax.fusing.tiles import added_sums
 from refusion_jax.imaging.color import finished_picture
-from refusion_jax.imaging.ranges import SAMPLED, LinearStep, Span, Spans, span_of, to_range
+from refusion_jax.imaging.ranges import SAMPLED, LinearStep, Span, Spans, joined, span_of, to_range
 
 REMEMBERED = 50  # frames that a running mean goes back, about
 
@@ -182,7 +183,7 @@ def look_at(network: Network, pairs: Callable[[], Iterable[Pair]], seen: Callabl
     in_order, count, sources = _Order(network), 0, []
     for prepared in map(in_order, pairs()):
         known = sources or prepared.spans
-        sources = [(min(m[0], x[0]), max(m[1], x[1])) for m, x in zip(known, prepared.spans, strict=True)]
+        sources = [joined(*both) for both in zip(known, prepared.spans, strict=True)]
         count += 1
         seen()
     if not count:
@@ -198,7 +199,7 @@ def look_at(network: Network, pairs: Callable[[], Iterable[Pair]], seen: Callabl
         turns: list[Any] = []
         network.output(*lumas, seen=turns)
         each.append(turns)
-    sums = [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*each, strict=True)] or None
+    sums = added_sums(each)
     spans = Spans()
     for lumas in sampled():
         spans.add(network.output(*lumas, held=sums), sources)

@@ -119,6 +119,11 @@ def tiles_of(shape: tuple[int, int], own: tuple[int, int]) -> list[list[Tile]]:
     ]
 
 
+def added_sums(pictures: Sequence[Sequence[Any]]) -> list[Any] | None:
+    """The sums of F's attention over several pictures, from what `fuse_tiled` saw of each; None where F has none."""
+    return [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*pictures, strict=True)] or None
+
+
 def workers() -> int:
     """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
     more than 16, since each takes memory (TILE_BYTES)."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import Model
+from refusion_jax.fusing.tiles import added_sums
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import to_depth
 from refusion_jax.imaging.ranges import RANGES, SAMPLED, LinearStep, Spans, span_of
@@ -58,17 +59,13 @@ def samples(a: np.ndarray, b: np.ndarray) -> list[int]:
 
 def _attention(model: Model, a: np.ndarray, b: np.ndarray, progress: Callable[[], object]) -> list[Any] | None:
     """F's sums over the samples; None for a network that has none."""
-    import jax
-
     each: list[list[Any]] = []
     for i in samples(a, b):
         seen: list[Any] = []
         model.network_output(a[i], b[i], seen=seen)
         each.append(seen)
         progress()
-    if not any(each):
-        return None
-    return [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*each, strict=True)]
+    return added_sums(each)
 
 
 def _outputs(model: Model, a: np.ndarray, b: np.ndarray, held: Sequence[Any] | None) -> Iterator[np.ndarray]:

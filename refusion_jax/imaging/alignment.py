@@ -38,6 +38,11 @@ class Transform:
         matrix = to_b @ self.matrix @ from_a
         return replace(self, matrix=matrix / matrix[2, 2], size_a=size_a, size_b=size_b)
 
+    def of_pictures(self, a: np.ndarray, b: np.ndarray) -> list["Transform"]:
+        """Those that bring both pictures, of any size, onto the first one's frame: the identity, and this one."""
+        size_a, size_b = (a.shape[0], a.shape[1]), (b.shape[0], b.shape[1])
+        return [Transform(np.eye(3), self.motion, size_a, size_a), self.at_sizes(size_a, size_b)]
+
     def check_sizes(self, size_a: tuple[int, int], size_b: tuple[int, int]) -> None:
         """InputError unless these (H, W) are the sizes of the pictures that it is for."""
         if (tuple(size_a), tuple(size_b)) != (self.size_a, self.size_b):

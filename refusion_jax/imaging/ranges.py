@@ -47,10 +47,10 @@ class Spans:
         """F's output (H,W) of a picture, and the spans of its sources, always in one order."""
         height, width = fused.shape
         border = min(BORDER, min(height, width) // 4)
-        self.output = _joined(self.output, span_of(fused[border : height - border, border : width - border]))
+        self.output = joined(self.output, span_of(fused[border : height - border, border : width - border]))
         for i, span in enumerate(sources):
             if i < len(self.sources):
-                self.sources[i] = _joined(self.sources[i], span)
+                self.sources[i] = joined(self.sources[i], span)
             else:
                 self.sources.append(span)
 
@@ -97,7 +97,8 @@ def span_of(image: np.ndarray) -> Span:
     return float(image.min()), float(image.max())
 
 
-def _joined(one: Span | None, other: Span) -> Span:
+def joined(one: Span | None, other: Span) -> Span:
+    """From the lower start to the higher end of both."""
     return other if one is None else (min(one[0], other[0]), max(one[1], other[1]))
 
 

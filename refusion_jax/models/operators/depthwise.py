@@ -19,9 +19,7 @@ import numpy as np
 # The correlation goes through blocks of TERMS * PLACES pixels, which stay in cache while all nine sums are formed.
 TERMS = 16  # products added at a time; XLA does not vectorise fewer
 PLACES = 500  # partial sums at most, about; odd, for terms a power of two apart would share one place of the cache
-SMALL = (
-    1500  # pixels of a frame up to which gathering all taps at once, five times as slow, is worth its quicker compiling
-)
+SMALL = 1500  # pixels of a frame up to which gathering all taps at once, slower by far, is worth its quick compiling
 
 
 def offsets(pitch: int) -> list[int]:
