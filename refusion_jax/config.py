@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.files import MAX_PIXELS
 from refusion_jax.imaging.levels import parse_rules
 from refusion_jax.method.algorithm import Schedule
 from refusion_jax.method.losses import LossSettings
@@ -46,6 +47,7 @@ class DataSettings:
     # Black and white of files of more than 8 bits: auto, whole, run, LO,HI or percentile:P,Q; or a=RULE b=RULE.
     levels: str = "auto"
     cache_mib: int = setting(4096, least=0)  # decoded luma images kept in memory: MiB, half of the free ones at most
+    max_pixels: int = setting(MAX_PIXELS, least=1)  # larger pictures are refused before they are decoded
     scenes: int = setting(96, least=2)  # number of built-in scenes when dir is ""
     scene_size: int = setting(256, least=32)  # their side, pixels
 

@@ -35,13 +35,13 @@ def find_chromium() -> tuple[str, str]:
 
 
 @contextmanager
-def chromium(profile, size=(1280, 900)):
-    """A Selenium driver on a fresh profile; nothing is downloaded."""
+def chromium(profile, size=(1280, 900), flags=()):
+    """A Selenium driver on a fresh profile; nothing is downloaded. flags: more of Chromium's own."""
     binary, driver = find_chromium()
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
+    for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}", *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))

@@ -1,6 +1,7 @@
 """Shared fixtures: where the reference data lies (tests that need it skip where it is absent)."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,16 @@ REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
 
 
+# Code without optimisation, made by the emitter that is then the faster, by one thread: a worker has one core.
+FLAGS = ["--xla_backend_optimization_level=0"]
+if version("jaxlib").startswith("0.10."):  # a release that does not know a flag ends the process
+    FLAGS += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+
+
 def pytest_configure(config):
     """The suite spends most of its time compiling: compiled functions are kept beside pytest's own cache, and code is
     compiled without optimisation, which tests do not need."""
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".pytest_cache" / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 

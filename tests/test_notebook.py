@@ -6,7 +6,7 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-SMALL = 'MINUTES, SIZE, TASK = 0, 32, "meie"\nNETWORK = {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}'
+SMALL = 'MINUTES, SIZE, BATCH, TASK = 0, 32, 1, "meie"\nNETWORK = {"width": 4, "heads": 2, "blocks": 1, "expansion": 1}'
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ let ready;
 let queue = Promise.resolve(); // one fusion at a time: a session runs one at a time
 self.addEventListener("message", ({ data }) => {
   const failed = (error) => {
-    const memory = /memory|allocation|OOM/i.test(String(error?.message));
+    const memory = /memory|alloc|array length|OOM/i.test(String(error?.message));
     const reason = memory
       ? "There is not enough memory for pictures of this size; close other tabs, take smaller ones, or use fuse.py."
       : `Fusing failed: ${String(error?.message ?? error).split("\n")[0]}`;

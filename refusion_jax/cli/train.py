@@ -53,6 +53,7 @@ MAY_CHANGE = (
     "validation.",
     "checkpoint.",
     "data.cache_mib",
+    "data.max_pixels",
     "data.dir",
     "train.devices",
     "train.steps_per_dispatch",
@@ -133,6 +134,7 @@ def load_data(config, may_have_moved: bool = False):
             validation_every=data.validation_every,
             exclude=data.exclude,
             cache_mib=data.cache_mib,
+            max_pixels=data.max_pixels,
             levels=data.levels,
         )
     return sources.built_in(

@@ -77,7 +77,8 @@ def carried_over(exif_file: BinaryIO | None, icc: object) -> tuple[Metadata, tup
     """
     exif, notes = None, []
     try:
-        exif = _cleaned_exif(exif_file) if exif_file else None
+        exif, has_maker_note = _cleaned_exif(exif_file) if exif_file else (None, False)
+        notes += ["EXIF maker note dropped"] if has_maker_note else []
     except Exception:  # noqa: BLE001 - a damaged block raises anything; the pixels are worth having without it
         notes.append("EXIF dropped: it cannot be read")
     if not isinstance(icc, bytes) or not icc:
@@ -88,14 +89,15 @@ def carried_over(exif_file: BinaryIO | None, icc: object) -> tuple[Metadata, tup
     return Metadata(exif), (*notes, f"colour profile dropped: {problem}")
 
 
-def _cleaned_exif(file: BinaryIO) -> bytes | None:
-    """The EXIF block of `Metadata`; None if nothing is carried over. Entries that cannot be read are left out."""
+def _cleaned_exif(file: BinaryIO) -> tuple[bytes | None, bool]:
+    """The EXIF block of `Metadata`, None if nothing is carried over, and whether the file has a maker note. Entries
+    that cannot be read are left out."""
     with _quietly():
-        directories = _read(file)
+        directories, has_maker_note = _read(file)
         if not any(map(len, directories.values())):
-            return None
+            return None, has_maker_note
         _put(directories["main"], Base.Orientation, SHORT, 1)
-        return EXIF_PREFIX + _block(directories)
+        return EXIF_PREFIX + _block(directories), has_maker_note
 
 
 def exif_block(metadata: Metadata, height: int, width: int) -> bytes:
@@ -154,8 +156,9 @@ def fitted(metadata: Metadata, path: str | os.PathLike, array: np.ndarray) -> tu
     return replace(metadata, exif=exif, icc=icc), tuple(notes)
 
 
-def _read(file: BinaryIO) -> dict[str, Directory]:
-    """What is carried over: {"main", "camera", "position"}, of which the two last may be absent."""
+def _read(file: BinaryIO) -> tuple[dict[str, Directory], bool]:
+    """What is carried over: {"main", "camera", "position"}, of which the two last may be absent; and whether there is
+    a maker note."""
     file.seek(0)
     head = file.read(8)
     if head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
@@ -163,7 +166,7 @@ def _read(file: BinaryIO) -> dict[str, Directory]:
     source = Directory(head)
     file.seek(source.next)
     source.load(file)
-    found = {"main": _copy(source, _KEPT & set(source))}
+    found, has_maker_note = {"main": _copy(source, _KEPT & set(source))}, False
     if bytes(found["main"].get(Base.ImageDescription, b"")).startswith(_LAYOUT_NOTES):
         del found["main"][Base.ImageDescription]
     for name, pointer in (("camera", IFD.Exif), ("position", IFD.GPSInfo)):
@@ -172,7 +175,8 @@ def _read(file: BinaryIO) -> dict[str, Directory]:
             child = Directory(head, group=pointer)
             child.load(file)
             found[name] = _copy(child, set(child) - _DROPPED)
-    return found
+            has_maker_note |= Base.MakerNote in child
+    return found, has_maker_note
 
 
 def _copy(source: Directory, tags: Iterable[int]) -> Directory:
@@ -195,7 +199,7 @@ def _put(directory: Directory, tag: int, kind: int, value: object) -> None:
 def _sized(metadata: Metadata, height: int, width: int) -> dict[str, Directory]:
     """The directories of EXIF with the size of the picture that it is to be written with."""
     with _quietly():
-        directories = _read(io.BytesIO((metadata.exif or b"").removeprefix(EXIF_PREFIX)))
+        directories, _ = _read(io.BytesIO((metadata.exif or b"").removeprefix(EXIF_PREFIX)))
     _put(directories["main"], Base.Orientation, SHORT, 1)
     if directories.get("camera"):
         _put(directories["camera"], Base.ExifImageWidth, LONG, width)

@@ -219,7 +219,7 @@ def opened(path: str | os.PathLike, max_pixels: int, page: int | None = None) ->
             if width * height > max_pixels:
                 raise InputError(
                     f"{path}: {width}x{height} is {width * height} pixels, over the limit of {max_pixels};"
-                    " scale the image down, or raise the limit (--max-pixels)"
+                    " scale the image down, or raise the limit (--max-pixels; in training data.max_pixels)"
                 )
             yield source
     except InputError:

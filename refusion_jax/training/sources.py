@@ -12,6 +12,7 @@ from refusion_jax.data.search import discover
 from refusion_jax.data.slices import has_volumes, sliced
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.color import to_luma
+from refusion_jax.imaging.files import MAX_PIXELS
 from refusion_jax.imaging.levels import parse_rules
 from refusion_jax.runtime.disk import scratch_folder
 from refusion_jax.runtime.memory import available_bytes
@@ -43,6 +44,7 @@ def from_folder(
     validation_every: int = 10,
     exclude: tuple[str, ...] = (),
     cache_mib: int = 4096,
+    max_pixels: int = MAX_PIXELS,
     levels: str = "auto",
 ) -> TrainingData:
     """Pairs of a folder or a manifest: every n-th by plainly sorted name is validation, the rest training.
@@ -52,8 +54,8 @@ def from_folder(
     levels: which values of files of more than 8 bits are black and white (`imaging.levels.parse_rules`); "auto" leaves
     it to the manifest or to each file.
 
-    Raises InputError when there are no pairs, two sizes in a pair, an image below the crop, an unknown excluded name,
-    or fewer than two training pairs (the meta-train and meta-test pools need one each).
+    Raises InputError when there are no pairs, two sizes in a pair, an image below the crop or above max_pixels, an
+    unknown excluded name, or fewer than two training pairs (the meta-train and meta-test pools need one each).
     """
     found = discover(folder, task).require()
     pairs, rules = found.pairs, None if levels == "auto" else parse_rules(levels)
@@ -69,9 +71,9 @@ def from_folder(
     remarks, pictures = found.remarks, None
     if has_volumes(pairs):
         pictures = tempfile.TemporaryDirectory(prefix="slices-", dir=scratch_folder())
-        cut = sliced(pairs, Path(pictures.name), rules, validation_every).require()
+        cut = sliced(pairs, Path(pictures.name), rules, validation_every, max_pixels).require()
         pairs, rules, remarks = cut.pairs, None, (*remarks, *cut.remarks)
-    for pair, (height, width) in zip(pairs, check_sizes(pairs), strict=True):
+    for pair, (height, width) in zip(pairs, check_sizes(pairs, max_pixels), strict=True):
         if min(height, width) < crop:
             raise InputError(
                 f"pair {pair.name} is {width}x{height} pixels, smaller than the {crop}x{crop} training crop; "
@@ -86,7 +88,7 @@ def from_folder(
     if tests:
         text += f" ({tests} of its test part left out)"
     room = min(cache_mib * 2**20, available_bytes() // 2)
-    reader = PairReader(task, rules).over(pairs)
+    reader = PairReader(task, rules, max_pixels).over(pairs)
     return TrainingData(
         luma_pairs_from_files(train, reader, room),
         luma_pairs_from_files(validation, reader, room),

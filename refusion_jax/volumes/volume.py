@@ -98,7 +98,7 @@ def check_voxels(path: Path, shape: tuple[int, ...], limit: int) -> None:
     if count > limit:
         raise InputError(
             f"{path}: {'x'.join(map(str, shape))} is {count} voxels, over the limit of {limit}; crop or resample it,"
-            " or raise the limit (--max-pixels)"
+            " or raise the limit (--max-pixels; in training data.max_pixels)"
         )
 
 

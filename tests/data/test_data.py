@@ -114,6 +114,14 @@ def test_every_tenth_pair_is_held_out_and_excluded_ones_are_gone(tmp_path):
         sources.from_folder(tmp_path, "mfif", crop=32)
 
 
+def test_pictures_above_the_pixel_limit_are_refused_unless_it_is_raised(tmp_path):
+    for i in range(3):
+        scene(tmp_path, f"s{i}", np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8))
+    with pytest.raises(InputError, match=r"20x20 is 400 pixels, over the limit of 399; .*data\.max_pixels"):
+        sources.from_folder(tmp_path, "mfif", crop=8, max_pixels=399)
+    assert sources.from_folder(tmp_path, "mfif", crop=8, max_pixels=400).train[0]["a"].shape == (20, 20)
+
+
 def test_too_few_pairs_and_a_picture_broken_inside(tmp_path):
     image = np.zeros((20, 20), np.uint8)
     scene(tmp_path, "one", image, image)

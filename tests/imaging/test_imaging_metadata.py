@@ -89,6 +89,7 @@ def test_metadata_read_and_cleaned(tmp_path, order):
         path.write_bytes(data)
         picture = read_picture(path)
         assert picture.pixels.shape == (40, 24, 3) and picture.metadata.icc == SRGB
+        assert picture.notes == ("EXIF maker note dropped",)
         found = entries(picture.metadata.exif)
         assert found["main"][ExifTags.Base.Orientation] == 1
         assert found["main"][ExifTags.Base.Artist].encode("latin-1") == CAMERA_TEXT

@@ -37,8 +37,8 @@ BASE = (
     "train.lr_decay=0.5",
     "train.lr_decay_epochs=1",
     "train.steps_per_dispatch=1",
-    "meta.inner_steps=2",
 )
+TWO = "meta.inner_steps=2"  # from the second on inner optimisers differ by more than a rate
 
 
 @functools.cache
@@ -96,9 +96,9 @@ def test_the_same_settings_give_the_same_training():
         ("loss.w_floor=0.2", "f"),
         ("loss.proposal_form=magnitude", "f"),
         ("loss.sobel_scale=1", "f"),
-        ("meta.inner_steps=1", "p"),
+        (TWO, "p"),
         ("meta.inner_optimizer=adam", "p"),
-        ("meta.inner_optimizer=momentum", "p"),
+        (f"{TWO} meta.inner_optimizer=momentum", "p"),
         ("meta.eta_f=0.3", "p"),
         ("meta.eta_r=0.3", "p"),
         ("meta.first_order=true", "p"),
@@ -118,8 +118,8 @@ def test_the_same_settings_give_the_same_training():
     ],
 )
 def test_a_setting_of_the_method_changes_the_parameters(change, network):
-    start, batches, end = trained(change)
-    usual = trained()
+    start, batches, end = trained(*change.split())
+    usual = trained(*change.split()[:-1])
     assert same(start, usual[0])
     if change.split("=")[0] not in ("train.epochs", "train.meta_steps", "train.fusion_steps", "train.warmup_steps"):
         assert same(batches, usual[1])
@@ -202,14 +202,7 @@ def test_a_third_term_of_a_loss_is_a_change_of_losses_py_alone(repo, tmp_path):
     path.write_text(text)
 
     shutil.copy(repo / "train.py", tmp_path)
-    base = [
-        *BASE,
-        "meta.inner_steps=1",
-        "train.epochs=1",
-        "log.preview_pairs=0",
-        "log.tensorboard=false",
-        "log.every=1",
-    ]
+    base = [*BASE, "train.epochs=1", "log.preview_pairs=0", "log.tensorboard=false", "log.every=1"]
 
     def train(out, *changes):
         chosen = [word for x in (*base, *changes) for word in ("--set", x)]

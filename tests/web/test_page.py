@@ -1,6 +1,8 @@
 """The page that fuses in the browser, in a real headless Chromium: fused, saved, compared with fuse.py's picture."""
 
+import base64
 import contextlib
+import shutil
 import threading
 import time
 
@@ -32,30 +34,39 @@ def site(repo, tmp_path_factory):
         pytest.skip("onnxruntime-web is not in web/node_modules (npm ci --ignore-scripts --prefix web)")
     folder = tmp_path_factory.mktemp("site")
     build.build(folder, SIZE)
+    # Beside the page two others: one whose network finds no memory, one that takes the emulated graphics card.
+    for name, old, new in (
+        ("short", "const passes = await open(task)", "new Float32Array(2 ** 50); const passes = await open(task)"),
+        ("card", " && !adapter.info?.isFallbackAdapter", ""),
+    ):
+        shutil.copytree(folder, folder / name, ignore=shutil.ignore_patterns("short"))
+        worker = folder / name / "worker.js"
+        assert worker.read_text().count(old) == 1
+        worker.write_text(worker.read_text().replace(old, new))
     server = serve.server(str(folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
 
 
 @contextlib.contextmanager
-def opened(site, folder, **size):
-    with browser.chromium(folder / "profile", **size) as page:
-        page.get(site)
+def opened(site, folder, *flags):
+    """The page, loaded, in a browser of its own; what it saves goes to `page.folder`."""
+    with browser.chromium(folder / "profile", flags=flags) as page:
+        page.folder = folder / "saved"
+        page.folder.mkdir()
+        behaviour = {"behavior": "allow", "downloadPath": str(page.folder)}
+        page.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        page.get(f"{site}index.html")
+        until(page, "document.body.dataset.ready")
         yield page
 
 
 @pytest.fixture(scope="module")
 def page(site, tmp_path_factory):
     """The page, loaded once."""
-    folder = tmp_path_factory.mktemp("page")
-    with opened(site, folder) as page:
-        (folder / "saved").mkdir()
-        page.folder = folder / "saved"
-        behaviour = {"behavior": "allow", "downloadPath": str(page.folder)}
-        page.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
-        until(page, "document.body.dataset.ready")
+    with opened(site, tmp_path_factory.mktemp("page")) as page:
         yield page
 
 
@@ -93,6 +104,25 @@ def saved(page):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
+def drop(page, key, *paths):
+    """Drops files on a place for one."""
+    files = [(path.name, base64.b64encode(path.read_bytes()).decode()) for path in paths]
+    page.execute_script(
+        """
+        const [place, files] = arguments, dataTransfer = new DataTransfer();
+        for (const [name, text] of files) {
+          dataTransfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+        }
+        delete document.body.dataset.shown;
+        for (const kind of ["dragover", "drop"]) {
+          $(place).dispatchEvent(new DragEvent(kind, { dataTransfer, cancelable: true }));
+        }
+        """,
+        f"slot-{key}",
+        files,
+    )
+
+
 def refused(page):
     return until(page, "!$('problem').hidden && $('problem').textContent")
 
@@ -127,6 +157,43 @@ def test_chosen_files_and_every_range(page, tmp_path):
         assert np.abs(saved(page) - expected).max() <= 2, range_
 
 
+def test_dropped_files_one_by_one_and_both_at_once(page, tmp_path):
+    names = ["dark é.png", "bright.png"]
+    paths = [write_image(tmp_path / name, picture(i, (24, 31), mean=70 + 90 * i)) for i, name in enumerate(names)]
+    expected = rj.load("meie").fuse(*map(read_image, paths))
+    choose(page, "meie")
+    page.execute_script("document.querySelector('input[value=sources]').click()")
+    drop(page, "b", *paths)  # two on any of the places: the first is A
+    until(page, "document.body.dataset.shown")
+    assert [page.find_element("css selector", f"#slot-{key} .file").text for key in "ab"] == names
+    assert np.abs(saved(page) - expected[..., None]).max() <= 2
+    for key, path in zip("ab", paths[::-1], strict=True):
+        drop(page, key, path)
+        until(page, "document.body.dataset.shown")
+    assert [page.find_element("css selector", f"#slot-{key} .file").text for key in "ab"] == names[::-1]
+    assert np.abs(saved(page) - expected[..., None]).max() <= 2
+
+
+def test_no_memory_is_one_sentence_and_nothing_freezes(site, tmp_path):
+    with opened(f"{site}short/", tmp_path) as page:
+        page.execute_script("$('example').click()")
+        assert "not enough memory for pictures of this size" in refused(page)
+        assert page.execute_script("return $('progress').hidden && $('save').disabled && !$('task').disabled")
+
+
+def test_on_a_graphics_card_the_picture_is_the_same(site, tmp_path):
+    """WebGPU, on a card that Chromium emulates on the processor."""
+    with opened(f"{site}card/", tmp_path, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader") as page:
+        if "WebGPU" not in page.find_element("id", "runtime").text:
+            pytest.skip("this Chromium emulates no graphics card")
+        a, b = (write_image(tmp_path / f"{side}.png", picture(i, (33, 47))) for i, side in enumerate("ab"))
+        choose(page, "ivif")
+        give(page, a, b)
+        until(page, "document.body.dataset.shown")
+        expected = rj.load("ivif").fuse(read_image(a), read_image(b))
+        assert np.abs(saved(page) - expected[..., None]).max() <= 2
+
+
 def test_bad_pictures_are_one_sentence_and_the_page_goes_on(page, tmp_path):
     small, large = (write_image(tmp_path / f"{side}.png", picture(side, (side, 20))) for side in (16, 18))
     (tmp_path / "letter.png").write_text("no picture")
@@ -157,7 +224,7 @@ def test_a_browser_without_simd_is_told_so(site, tmp_path):
     with browser.chromium(tmp_path / "profile") as page:
         source = {"source": "WebAssembly.validate = () => false"}
         page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", source)
-        page.get(site)
+        page.get(f"{site}index.html")
         assert "SIMD" in refused(page)
 
 
