@@ -281,7 +281,7 @@ def print_start(config, data, out: Path) -> None:
     if train.taught < train.epochs and train.meta_steps:
         print(f"meta steps in the first {train.taught} epochs; P then stays as it is")
     if train.warmup_steps:
-        print(f"before them a warm-up of {train.warmup_steps} fusion steps with w = v = 1/2")
+        print(f"before them a warm-up of {train.warmup_steps} fusion steps, in which P is not asked")
     if config.data.late_crop:
         print(f"crops of {config.data.late_crop}x{config.data.late_crop} in the last {config.data.late_epochs} epochs")
     if config.meta.first_order:

@@ -31,7 +31,8 @@ class Schedule:
     lr_decay: float = setting(1.0, above=0)  # all learning rates times this ...
     lr_decay_epochs: int = setting(10, least=1)  # ... every so many epochs
     lr_cosine: bool = False  # and, on top, half a cosine from the first step to 0 at the last
-    # Fusion steps with w = v = 1/2 before the first epoch: P then asks a R that has begun. The paper has none.
+    # Fusion steps before the first epoch, with the w and v that P begins at: it then asks a R that has begun. The paper
+    # has none.
     warmup_steps: int = setting(0, least=0)
 
     @property

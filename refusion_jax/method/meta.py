@@ -71,13 +71,13 @@ class InnerReport(NamedTuple):
     rebuilt: Batch  # R's images of both sources
 
 
-def propose_weights(params_p: Tree, networks: Networks, batch: Batch, loss: LossSettings):
-    """w and v, (B,H,W,2) each: P on the sources and their gradients."""
+def propose_weights(params_p: Tree, networks: Networks, batch: Batch, loss: LossSettings, *, untaught: bool = False):
+    """w and v, (B,H,W,2) each: P on the sources and their gradients. untaught: what P begins at, without asking it."""
     a, b = batch
     chex.assert_rank(a, 4)
     chex.assert_equal_shape([a, b])
     gradients = [sobel(x, loss.proposal_form or loss.sobel_form, loss.sobel_scale) for x in (a, b)]
-    w, v = networks.propose(params_p, a, b, *gradients)
+    w, v = networks.begin(a, b, *gradients) if untaught else networks.propose(params_p, a, b, *gradients)
     chex.assert_shape([w, v], (*a.shape[:3], 2))
     return (loss.w_floor + (1 - 2 * loss.w_floor) * w, v) if loss.w_floor else (w, v)
 
@@ -216,21 +216,18 @@ def fusion_gradients(
     loss: LossSettings,
     axis: str | None = None,
     *,
-    equal: bool | jax.Array = False,
+    untaught: bool | jax.Array = False,
 ):
     """Eq. 11 and 12: dL_f/dF with P frozen, and dL_r/dR on F's image with the image's gradient stopped.
 
-    equal: w = v = 1/2; P, a third of the step, is then not asked.
+    untaught: w and v are what P begins at (1/2, without a rule); P, a third of the step, is then not asked.
     Returns (gradients as Params without p, terms, (w, v, fused, rebuilt)). L_r never reaches F, nor L_f P.
     """
 
-    def proposed():
-        return jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss))
+    def proposed(untaught=False):
+        return jax.lax.stop_gradient(propose_weights(params.p, networks, batch, loss, untaught=untaught))
 
-    def halves():
-        return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), jax.eval_shape(proposed))
-
-    w, v = proposed() if equal is False else jax.lax.cond(equal, halves, proposed)
+    w, v = proposed() if untaught is False else jax.lax.cond(untaught, lambda: proposed(True), proposed)
     grad_f, (fused, terms_f) = jax.grad(fusion_objective, has_aux=True)(params.f, networks, batch, w, v, loss)
     fused = jax.lax.stop_gradient(fused)
     grad_r, (rebuilt, terms_r) = jax.grad(reconstruction_objective, has_aux=True)(

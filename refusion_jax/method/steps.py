@@ -117,7 +117,7 @@ def make_steps(
     meta_step(state, train, test) -> (state, metrics): P by Eq. 7-10; F and R come back unchanged.
     fusion_step(state, batch) -> (state, metrics): F by Eq. 11, R by Eq. 12; P comes back unchanged.
     Batches are {"a", "b"}: (B,H,W,1) uint8. Metrics are float32 scalars: loss terms, gradient norms, health of P and R.
-    warmup: so many steps from the start have w = v = 1/2 (Schedule.warmup_steps).
+    warmup: so many steps from the start have the w and v that P begins at (Schedule.warmup_steps).
     recompute: see meta.inner_update; less memory for the meta step, some more time.
     axis: a mesh axis over which batches are divided (training/devices.py); states, metrics are of whole batches.
     """
@@ -156,8 +156,10 @@ def make_steps(
     def fusion_step(state: TrainState, batch):
         params, states = state.params, state.optimizers
         images = as_luma(batch)
-        equal = state.step < warmup if warmup else False
-        gradients, terms, (w, v, fused, rebuilt) = fusion_gradients(params, networks, images, loss, axis, equal=equal)
+        untaught = state.step < warmup if warmup else False
+        gradients, terms, (w, v, fused, rebuilt) = fusion_gradients(
+            params, networks, images, loss, axis, untaught=untaught
+        )
         new_f, state_f = descend(optimizers.f, gradients.f, states.f, params.f)
         new_r, state_r = descend(optimizers.r, gradients.r, states.r, params.r)
         metrics = {

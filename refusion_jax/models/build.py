@@ -38,12 +38,19 @@ class Params(NamedTuple):
     p: Any = None
 
 
+def halves(a, b, gradient_a, gradient_b) -> tuple[jax.Array, jax.Array]:
+    """w = v = 1/2, (B,H,W,2) each."""
+    half = jnp.full((*a.shape[:3], 2), 0.5, jnp.promote_types(a.dtype, jnp.float32))
+    return half, half
+
+
 class Networks(NamedTuple):
     """The three networks as functions of their parameters (for Linen modules: `module.apply` on {"params": ...})."""
 
     fuse: Callable  # (params_f, a, b) -> fused (B,H,W,1)
     reconstruct: Callable  # (params_r, fused) -> (a_hat, b_hat)
     propose: Callable  # (params_p, a, b, gradient_a, gradient_b) -> (w, v), each (B,H,W,2)
+    begin: Callable = halves  # (a, b, gradient_a, gradient_b) -> the w and v that P begins at
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def linen_networks(fusion, reconstruction, proposal, dtype=None) -> Networks:
 
         return apply
 
-    return Networks(of(fusion), of(reconstruction), of(proposal))
+    return Networks(of(fusion), of(reconstruction), of(proposal), getattr(proposal, "begin", halves))
 
 
 def import_class(name: str, setting: str) -> type[nn.Module]:

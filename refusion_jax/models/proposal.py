@@ -16,6 +16,8 @@ from refusion_jax.models.operators.frames import from_frame, grid_like, to_frame
 class WeightProposal(nn.Module):
     """One pair of weights. Two (B,H,W,C) -> (B,H,W,2), positive, summing to 1: of source a, of source b.
 
+    rule: logits (B,H,W,2) that those of the network are added to.
+
     symmetric: exchanging the sources exchanges the weights, whatever the parameters: both sources pass one encoder, the
     decoder reads them in both orders, and each order's logits count for the source they belong to.
     """
@@ -27,7 +29,7 @@ class WeightProposal(nn.Module):
     symmetric: bool = False
 
     @nn.compact
-    def __call__(self, a, b):
+    def __call__(self, a, b, rule):
         def stage(name):
             return Stage(blocks=self.blocks, heads=self.heads, expansion=self.expansion, name=name)
 
@@ -48,7 +50,7 @@ class WeightProposal(nn.Module):
         if self.symmetric:
             one, other = jnp.split(logits, 2)
             logits = one + other[..., ::-1]
-        return nn.softmax(logits.astype(wide(logits)), -1)
+        return nn.softmax(logits.astype(wide(logits)) + rule, -1)
 
 
 class ProposalNet(nn.Module):
@@ -68,6 +70,17 @@ class ProposalNet(nn.Module):
     @nn.compact
     def __call__(self, a, b, gradient_a, gradient_b) -> tuple[jax.Array, jax.Array]:
         size = (self.width, self.heads, self.blocks, self.expansion, self.symmetric)
-        w = WeightProposal(*size, name="intensity")(a, b)
-        v = WeightProposal(*size, name="gradient")(gradient_a, gradient_b)
+        rule_w, rule_v = self.rules(a, b, gradient_a, gradient_b)
+        w = WeightProposal(*size, name="intensity")(a, b, rule_w)
+        v = WeightProposal(*size, name="gradient")(gradient_a, gradient_b, rule_v)
         return w, v
+
+    def rules(self, a, b, gradient_a, gradient_b):
+        """Logits (B,H,W,2) of w and of v to begin at, for a P derived from this one (models/ruled.py)."""
+        equal = jnp.zeros((*a.shape[:3], 2), wide(a))
+        return equal, equal
+
+    def begin(self, a, b, gradient_a, gradient_b) -> tuple[jax.Array, jax.Array]:
+        """w and v where the network adds nothing."""
+        rule_w, rule_v = self.rules(a, b, gradient_a, gradient_b)
+        return nn.softmax(rule_w, -1), nn.softmax(rule_v, -1)
