@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -31,6 +32,14 @@ def printable(text: object) -> str:
     """The text on one line that any terminal can show: names of files and parameters may hold anything."""
     shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in str(text))
     return "".join(shown)
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """(height, width) from "480x640", or from "256" for a square: the type of an option."""
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 480x640, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def add_reading_options(group) -> None:

@@ -137,12 +137,8 @@ def print_plan(setup, arguments, planned, todo, pace) -> None:
     from refusion_jax.experiments import duration
 
     budget = setup.budget
-    warmup = f", after {budget.warmup} fusion steps with w = v = 1/2" if budget.warmup else ""
     print(printable(f"{setup.out}: budget {arguments.budget}, data {setup.data_sha256[:16]}"))
-    print(
-        f"{budget.epochs} epochs of {budget.meta_steps} meta and {budget.fusion_steps} fusion steps{warmup}, batch "
-        f"{budget.batch}, {budget.crop}x{budget.crop} crops"
-    )
+    print(budget.lengths)
     seconds = duration.seconds_left(budget, todo, arguments.jobs, pace)
     basis = (
         "at the pace of those done" if pace else "at the pace of two idle CPU cores; the first one done corrects this"

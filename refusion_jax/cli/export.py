@@ -1,11 +1,10 @@
 """The command export: trained weights as a file for other runtimes, .onnx or .stablehlo."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from refusion_jax.cli.common import printable, program, run_command
+from refusion_jax.cli.common import picture_size, printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.runtime.writing import write_bytes
 
@@ -13,14 +12,6 @@ DESCRIPTION = (
     "Write the fusion network F with its weights as one file for other programs: OUT.onnx for ONNX Runtime and others, "
     "any picture size; OUT.stablehlo for JAX, one size."
 )
-
-
-def picture_size(text: str) -> tuple[int, int]:
-    """HEIGHTxWIDTH."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 480x640, got {text!r}")
-    return int(match[1]), int(match[2])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,14 +1,13 @@
 """The command scenes: write built-in scenes as pairs of pictures, and their ground truth where it is asked for."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from refusion_jax.cli.common import program
+from refusion_jax.cli.common import picture_size, program
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import write_image
 from refusion_jax.runtime.writing import whole_file
@@ -43,14 +42,6 @@ def truth_pictures(task: str, pair: ScenePair) -> tuple[np.ndarray, ...]:
         return (levels,)
     split = pair.a.shape[2] if pair.a.ndim == 3 else 1
     return tuple(part[..., 0] if part.shape[2] == 1 else part for part in (levels[..., :split], levels[..., split:]))
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from "HxW" or "N". Raises InputError for anything else."""
-    match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
-    if not match:
-        raise InputError(f"--size: expected HEIGHTxWIDTH in pixels, such as 256x256, got {text!r}")
-    return int(match[1]), int(match[2] or match[1])
 
 
 def write_pairs(
@@ -89,13 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--count", type=int, default=16, help="number of pairs (default 16)")
     parser.add_argument("--seed", type=int, default=0, help="which stream of scenes (default 0)")
-    parser.add_argument("--size", default="256x256", help="HEIGHTxWIDTH in pixels (default 256x256)")
+    parser.add_argument("--size", type=picture_size, default="256x256", metavar="HxW", help="pixels (default 256x256)")
     parser.add_argument("--start", type=int, default=0, help="index of the first pair (default 0)")
     parser.add_argument("--truth", action="store_true", help=f"write the ground truth too, to OUT/{TRUTH}")
     options = parser.parse_args(arguments)
     try:
-        task, size = task_name(options.task), parse_size(options.size)
-        write_pairs(task, options.out, options.count, options.seed, size, options.start, options.truth)
+        task = task_name(options.task)
+        write_pairs(task, options.out, options.count, options.seed, options.size, options.start, options.truth)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,15 @@ class Budget:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def lengths(self) -> str:
+        """The steps and batches of a training in words."""
+        warmup = f", after {self.warmup} fusion steps with w = v = 1/2" if self.warmup else ""
+        return (
+            f"{self.epochs} epochs of {self.meta_steps} meta and {self.fusion_steps} fusion steps{warmup}, batch "
+            f"{self.batch}, {self.crop}x{self.crop} crops"
+        )
+
+    @property
     def crop(self) -> int:
         """Side of the crops, pixels."""
         return int(str(self.settings.get("data.crop", 128)))

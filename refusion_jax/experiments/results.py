@@ -91,15 +91,12 @@ def ordering_grid(rows: Sequence[Row], paper: PaperTable, results: Mapping[Run, 
 
 def caption(setup: Setup, runs: Sequence[Run], results: Mapping[Run, dict[str, Any]], paper: PaperTable) -> str:
     """What was run, in one line."""
-    budget = setup.budget
     seeds = sorted({run.seed for run in runs})
-    steps = f"{budget.epochs} epochs of {budget.meta_steps} meta and {budget.fusion_steps} fusion steps"
-    warmup = f" after {budget.warmup} with w = v = 1/2" if budget.warmup else ""
     scored = {r["pairs_scored"] for r in results.values() if "pairs_scored" in r}
     commits = sorted({r["commit"] for r in results.values() if r.get("commit")})
     return (
-        f"{paper.title}: the paper's values, of {paper.pairs} pairs, in brackets; ours: {steps}{warmup}, batch "
-        f"{budget.batch}, {budget.crop}x{budget.crop} crops, seeds {', '.join(map(str, seeds))}, "
+        f"{paper.title}: the paper's values, of {paper.pairs} pairs, in brackets; ours: "
+        f"{setup.budget.lengths}, seeds {', '.join(map(str, seeds))}, "
         f"{', '.join(map(str, scored)) or 'no'} pairs scored, protocol paper, data {setup.data_sha256[:16]}"
         + (f", set {' '.join(setup.assignments)}" if setup.assignments else "")
         + (f", commit {', '.join(commits)}" if commits else "")
