@@ -35,10 +35,10 @@ def printable(text: object) -> str:
 
 
 def picture_size(text: str) -> tuple[int, int]:
-    """(height, width) from "480x640", or from "256" for a square: the type of an option."""
+    """(height, width) from "480x640", or from "256" for a square. InputError for anything else."""
     match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text.strip())
     if not match:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 480x640, got {text!r}")
+        raise InputError(f"--size: expected HEIGHTxWIDTH in pixels, such as 480x640, got {text!r}")
     return int(match[1]), int(match[2] or match[1])
 
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--precision", choices=["float32", "float16"], help="of weights and features (.onnx; default: float32)"
     )
-    p.add_argument("--size", type=picture_size, metavar="HxW", help="of the pictures (.stablehlo)")
+    p.add_argument("--size", metavar="HxW", help="of the pictures (.stablehlo)")
     return p
 
 
@@ -74,7 +74,7 @@ def _stablehlo(arguments) -> bytes:
         raise InputError("--with-colour, --opset and --precision are for .onnx files")
     if arguments.size is None:
         raise InputError("a .stablehlo file is for pictures of one size; give it as --size HEIGHTxWIDTH")
-    return stablehlo_file(load(arguments.checkpoint), arguments.size)
+    return stablehlo_file(load(arguments.checkpoint), picture_size(arguments.size))
 
 
 def main(argv: list[str] | None = None) -> int:

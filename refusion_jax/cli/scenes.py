@@ -80,13 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("--count", type=int, default=16, help="number of pairs (default 16)")
     parser.add_argument("--seed", type=int, default=0, help="which stream of scenes (default 0)")
-    parser.add_argument("--size", type=picture_size, default="256x256", metavar="HxW", help="pixels (default 256x256)")
+    parser.add_argument("--size", default="256x256", metavar="HxW", help="pixels (default 256x256)")
     parser.add_argument("--start", type=int, default=0, help="index of the first pair (default 0)")
     parser.add_argument("--truth", action="store_true", help=f"write the ground truth too, to OUT/{TRUTH}")
     options = parser.parse_args(arguments)
     try:
-        task = task_name(options.task)
-        write_pairs(task, options.out, options.count, options.seed, options.size, options.start, options.truth)
+        task, size = task_name(options.task), picture_size(options.size)
+        write_pairs(task, options.out, options.count, options.seed, size, options.start, options.truth)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
