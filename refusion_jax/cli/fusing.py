@@ -30,6 +30,7 @@ from refusion_jax.tasks import STACK_TASKS
 
 RUN = "run"  # of --range: as "sources", with one step for all pictures of a run
 PLACE_DROPPED = "georeference dropped: the result has not this picture's size and frame"
+NO_DATA_DROPPED = "no-data value dropped: the result has the georeference of another source; see --metadata-from"
 LARGE = 4_000_000  # pixels from which a single picture gets a progress bar of its own
 
 
@@ -248,6 +249,9 @@ class Fusion:
             if picture.pixels.shape[:2] == fused.shape[:2] and (not aligned or picture is kept):
                 place = picture.metadata
                 metadata = dataclasses.replace(metadata, geo=place.geo, no_data=place.no_data)
+                for path, other in zip(job.sources, pictures, strict=True):
+                    if other is not picture and _lacks_more(other, picture):
+                        notes.remark(path, NO_DATA_DROPPED)
                 return metadata, fused if picture.no_data is None else _with_no_data(fused, picture.no_data)
         if placed:
             path = job.sources[[picture is placed[0] for picture in pictures].index(True)]
@@ -323,6 +327,15 @@ def _of_size(picture: Picture, size: tuple[int, int]) -> Picture:
     notes = (*picture.notes, PLACE_DROPPED) if picture.metadata.has_place else picture.notes
     metadata = picture.metadata.without_place()
     return dataclasses.replace(picture, pixels=resize(picture.pixels, size), metadata=metadata, notes=notes)
+
+
+def _lacks_more(one: Picture, other: Picture) -> bool:
+    """Whether one picture has no data where the other, whose marks the result gets, has some."""
+    if one.no_data is None or not one.no_data.any():
+        return False
+    return (
+        other.no_data is None or one.no_data.shape != other.no_data.shape or bool((one.no_data & ~other.no_data).any())
+    )
 
 
 def _with_no_data(fused: np.ndarray, no_data: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class PairReader:
         except InputError:  # named when the pair is used
             return []
         return [
-            f"{path}: {picture.levels.note}, and so on for the others; levels set them"
+            f"{path}: {picture.levels.note}, and so on for the others; --levels sets them, in training data.levels"
             for path, picture in zip((pairs[0].a, pairs[0].b), pictures, strict=True)
             if picture.levels.note
         ]

@@ -97,14 +97,16 @@ class PillowSource:
         if self.is_deep_png:
             return self._with_declared(np.ascontiguousarray(as_shown(self._deep_png(), self.orientation)))
         image = self.image
-        # Of a PGM Pillow gives 0..65535, whatever largest value the file names.
-        names_white = self._largest_value() not in (0, 65535)
+        white = self._largest_value()
         image.load()
         if image.mode == "F":
             return Values(self._converted("F", np.float32))
         if image.mode in _GREY_16_MODES:
             pixels = self._converted(image.mode, np.uint16)
-            return Values(pixels, (0, 65535)) if names_white else self._with_declared(pixels)
+            if white in (0, 65535):
+                return self._with_declared(pixels)
+            # Of a PGM Pillow gives 0..65535, whatever largest value the file names.
+            return Values(np.rint(pixels * (white / 65535)).astype(np.uint16), (0, white))
         return Values(self._converted("L" if image.mode in _GREY_MODES else "RGB", np.uint8))
 
     def _largest_value(self) -> int:

@@ -61,6 +61,23 @@ def test_what_is_dropped_is_said(tmp_path, weights, sources, options, capsys, mo
         assert not {33550, 42113} & set(tags_of("x.tif"))
 
 
+def test_pixels_without_data_that_become_ordinary_ones_are_said(tmp_path, weights, sources, capsys):
+    thermal, photo = tmp_path / "holes.tif", sources[1]
+    holes = picture(2, SIZE).astype(np.float32)
+    holes[:, 2:9] = -9999
+    tifffile.imwrite(thermal, holes, photometric="minisblack", extratags=[*GEO, (42113, "s", 0, "-9999", True)])
+    command = "--ckpt", weights, "--pair", thermal, photo, "--no-check", "--out", tmp_path / "out.tif"
+    fuse(*command)
+    assert capsys.readouterr().err.count("no-data value dropped") == 1
+    fuse(*command, "--metadata-from", "a")  # the photo lacks columns 0 and 1, which the thermal picture has
+    error = capsys.readouterr().err
+    assert error.count("no-data value dropped") == 1 and str(photo) in error
+    holes[:, :4] = -9999
+    tifffile.imwrite(thermal, holes, photometric="minisblack", extratags=[*GEO, (42113, "s", 0, "-9999", True)])
+    fuse(*command, "--metadata-from", "a")
+    assert "no-data value" not in capsys.readouterr().err
+
+
 def test_other_tags_that_are_dropped_are_said(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, picture(1), photometric="minisblack", extratags=[(700, "B", 4, b"<x/>", True)])

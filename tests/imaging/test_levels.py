@@ -73,6 +73,16 @@ def test_a_pgm_declares_them(tmp_path):
     head = f"P5 {SHAPE[1]} {SHAPE[0]} 4095\n".encode()
     picture = read_picture(saved(tmp_path / "a.pgm", head + values.astype(">u2").tobytes()))
     assert np.abs(picture.pixels - values * (65535 / 4095)).max() <= 1
+    assert levels_of(picture) == (0, 4095)
+
+
+def test_the_levels_of_a_pgm_are_in_its_own_values(tmp_path):
+    head = f"P5 {SHAPE[1]} {SHAPE[0]} 16383\n".encode()
+    path = saved(tmp_path / "a.pgm", head + counts(7300, 7800).astype(">u2").tobytes())
+    note = read_picture(path).levels.note
+    assert "7300..7800" in note and "0..16383" in note
+    picture = read_picture(path, Rule("fixed", 7300, 7800))
+    np.testing.assert_array_equal(picture.pixels, np.rint((counts(7300, 7800).astype(float) - 7300) * (65535 / 500)))
 
 
 def test_little_of_what_is_declared_is_said(tmp_path):
