@@ -1,6 +1,7 @@
 """Camera raw files developed by LibRaw (rawpy): linear, 16 bits, with the camera's white balance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,10 +33,9 @@ class RawSource:
             ) from None
         self.path, self.file = path, file
         file.seek(0)
-        try:
+        with _refused(path, rawpy.LibRawError):
             self._raw: Any = rawpy.imread(file)
-        except rawpy.LibRawError as error:
-            raise InputError(f"{path}: a raw file that LibRaw cannot read: {_text_of(error)}") from None
+        self._error = rawpy.LibRawError
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -43,9 +43,10 @@ class RawSource:
         return (sizes.iwidth, sizes.iheight) if sizes.flip in (5, 6) else (sizes.iheight, sizes.iwidth)
 
     def values(self) -> Values:
-        pixels = self._raw.postprocess(
-            gamma=(1, 1), output_bps=16, use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0.0
-        )
+        with _refused(self.path, self._error):
+            pixels = self._raw.postprocess(
+                gamma=(1, 1), output_bps=16, use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0.0
+            )
         return Values(np.ascontiguousarray(pixels), (0, 65535))
 
     def metadata(self) -> tuple[Metadata, tuple[str, ...]]:
@@ -55,6 +56,15 @@ class RawSource:
 
     def remarks(self) -> list[str]:
         return ["a raw file, developed to linear 16 bits with the camera's white balance"]
+
+
+@contextmanager
+def _refused(path: Path, error_type: type[Exception]) -> Iterator[None]:
+    """LibRaw's error, which comes on opening or only on developing a damaged file, as an InputError of one line."""
+    try:
+        yield
+    except error_type as error:
+        raise InputError(f"{path}: a raw file that LibRaw cannot read: {_text_of(error)}") from None
 
 
 def _text_of(error: Exception) -> str:

@@ -70,6 +70,9 @@ def test_damaged_raw_files(tmp_path):
     for part in (whole[:100], whole[:-4000], b"no raw file at all, but some words of this length"):
         (tmp_path / "a.nef").write_bytes(part)
         refused(read_picture, tmp_path / "a.nef")
+    (tmp_path / "a.nef").write_bytes(whole[:2000])  # opens, and fails when it is developed
+    assert image_size(tmp_path / "a.nef") == SIZE
+    refused(read_picture, tmp_path / "a.nef", "LibRaw cannot read: Input/output error")
 
 
 @pytest.mark.parametrize(("suffix", "needs"), [("avif", "avif"), ("jp2", "jpg_2000"), ("heic", "")])
