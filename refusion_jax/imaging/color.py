@@ -110,7 +110,8 @@ def finished_picture(fused_luma: np.ndarray, sources: Sequence[np.ndarray], gray
     kind = {255: np.uint8, 65535: np.uint16, 1: np.float32}[peak]
     colored = not gray and any(image.ndim == 3 for image in sources)
     out = np.empty((*fused_luma.shape, 3) if colored else fused_luma.shape, kind)
-    for rows in bands(*fused_luma.shape):
+    height, width = fused_luma.shape
+    for rows in bands(height, width * max(1, len(sources) // 2)):  # of many sources narrower ones: all are held at once
         levels = fused_luma[rows] * np.float32(255)
         levels = fuse_color(levels, [_levels(image[rows]) for image in sources] if colored else [])
         levels = levels * np.float32(peak / 255) if peak != 255 else levels

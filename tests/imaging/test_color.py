@@ -237,3 +237,23 @@ def test_colour_of_the_released_pairs(reference, case):
     assert (difference > 0).mean() < 2e-3  # ties of rounding
     from_png = np.rint(fuse_color(golden(reference, case, "fused_luma"), [a, b]))
     assert np.abs(from_png - expected).max() <= 1
+
+
+def test_of_many_sources_no_more_is_held_at_once_than_of_two():
+    held = []
+
+    class Frame(np.ndarray):
+        def __getitem__(self, rows):
+            part = super().__getitem__(rows)
+            held.append(part.shape[0])
+            return np.asarray(part)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2100, 512, 3), np.uint8)
+    luma = np.linspace(0, 1, 2100 * 512, dtype=np.float32).reshape(2100, 512)
+    expected = finished_picture(luma, [pixels, pixels])
+    finished_picture(luma, [pixels.view(Frame)] * 2)
+    two = 2 * max(held)
+    held.clear()
+    fused = finished_picture(luma, [pixels.view(Frame)] * 8)
+    assert 0 < 8 * max(held) <= two and sum(held) == 8 * 2100
+    assert np.abs(fused.astype(int) - expected).max() <= 1  # as many of one picture have its colours
