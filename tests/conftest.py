@@ -28,6 +28,7 @@ def pytest_configure(config):
 # it finds there what both compile.
 SLOW = ("test_meta", "test_cli_train", "test_resume", "test_distributed", "test_wiring", "test_model", "test_tiles")
 SLOW += ("test_precision", "test_devices", "test_models", "test_steps", "test_training", "test_evaluate")
+SLOW += ("test_notebook", "test_telling_apart", "test_feed", "test_ablations", "test_examples", "test_cli_videos")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -11,7 +11,7 @@ from refusion_jax.method.losses import LossSettings
 from refusion_jax.models import build as networks
 from refusion_jax.runtime.compiling import jit
 
-STEPS = 200
+STEPS = 120
 
 
 def batch(rng):
@@ -22,14 +22,20 @@ def batch(rng):
     return {key: np.uint8(255 * np.stack(z))[..., None] for key, z in (("a", a), ("b", b))}
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-def test_after_a_short_training(ordered):
+@pytest.fixture(scope="module")
+def start_and_step():
+    """(state, fusion step) under w = v = 1/2."""
     modules = networks.build(**SIZE)
-    nets, schedule = networks.linen_networks(*modules), Schedule(lr_f=1e-2, lr_r=1e-2)
-    optimizers = steps.make_optimizers(schedule)
-    params = networks.init_params(modules, jax.random.key(0))
-    step = jit(steps.make_steps(nets, LossSettings(sobel_scale=0.125), optimizers, warmup=STEPS)[1])
-    state, rng, found = steps.init_state(params, optimizers), np.random.default_rng(0), []
+    optimizers = steps.make_optimizers(Schedule(lr_f=1e-2, lr_r=1e-2))
+    made = steps.make_steps(
+        networks.linen_networks(*modules), LossSettings(sobel_scale=0.125), optimizers, warmup=STEPS
+    )
+    return steps.init_state(networks.init_params(modules, jax.random.key(0)), optimizers), jit(made[1])
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_after_a_short_training(start_and_step, ordered):
+    (state, step), rng, found = start_and_step, np.random.default_rng(0), []
     for k in range(STEPS):
         pairs = batch(rng)
         if not ordered and k % 2:
