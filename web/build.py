@@ -9,17 +9,19 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import refusion_jax as rj
-from refusion_jax.errors import InputError
-from refusion_jax.export.network import layers_of
-from refusion_jax.export.passes import write_passes
-from refusion_jax.imaging.files import write_image
-from refusion_jax.models import build as networks
-from refusion_jax.report.page import asset
-from refusion_jax.scenes import make_pair
-from refusion_jax.tasks import SOURCES
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import refusion_jax as rj  # noqa: E402
+from refusion_jax.errors import InputError  # noqa: E402
+from refusion_jax.export.network import layers_of  # noqa: E402
+from refusion_jax.export.passes import write_passes  # noqa: E402
+from refusion_jax.imaging.files import write_image  # noqa: E402
+from refusion_jax.models import build as networks  # noqa: E402
+from refusion_jax.report.page import asset  # noqa: E402
+from refusion_jax.scenes import make_pair  # noqa: E402
+from refusion_jax.tasks import SOURCES  # noqa: E402
+
 RUNTIME = HERE / "node_modules" / "onnxruntime-web" / "dist"
 # The two builds of the runtime and the code each one loads: for graphics cards, and for processors alone.
 RUNTIME_FILES = (
