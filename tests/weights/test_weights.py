@@ -356,7 +356,7 @@ def test_what_weights_are(run, capsys):
     assert "model.width=4" in lines["settings"] and "loss.alpha1" not in lines["settings"]
     assert main(["show", "mif"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["task"] == "mif" and "F 59,856" in lines["parameters"] and "model.symmetric=True" in lines["settings"]
+    assert lines["task"] == "mif" and "F 59,856" in lines["parameters"] and "model.symmetric=true" in lines["settings"]
     assert "no such checkpoint" in fails(main, capsys, "show", "nothing")
 
 
