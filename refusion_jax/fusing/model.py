@@ -23,13 +23,13 @@ from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.losses import LossSettings
 from refusion_jax.method.meta import propose_weights
 from refusion_jax.models import build as networks
-from refusion_jax.models.build import ModelSettings, Params
+from refusion_jax.models.build import NAMES, ModelSettings, Params
 from refusion_jax.runtime.compiling import jit
 from refusion_jax.runtime.memory import available_bytes
 from refusion_jax.tasks import TASKS
 from refusion_jax.weights.pretrained import find_checkpoint
 from refusion_jax.weights.reading import read_weights
-from refusion_jax.weights.trees import by_name, check_architecture, flatten
+from refusion_jax.weights.trees import by_name, check_architecture, flatten, from_names
 
 
 def _checked(image: np.ndarray, name: str) -> np.ndarray:
@@ -245,9 +245,14 @@ def _stored_settings(info: dict[str, Any], origin: str) -> tuple[str | None, Mod
     return task, stored.model, stored.loss
 
 
-def load(checkpoint: str | Path) -> Model:
+def load(checkpoint: str | Path, networks: Sequence[str] = NAMES) -> Model:
     """A model from a task's name (the weights that come with the package), a run directory (its newest checkpoint), a
-    checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone). Raises InputError
-    when it is none of these or of another architecture."""
+    checkpoint folder inside one, a .safetensors file, or one of the released .pth files (F alone).
+
+    networks: those out of "F", "R" and "P" that are wanted, F among them; the others' parameters are neither checked
+    nor kept. Raises InputError when it is none of these or of another architecture.
+    """
     path = find_checkpoint(checkpoint)
-    return from_params(*read_weights(path), str(path))
+    params, info = read_weights(path)
+    wanted = {name: tree for name, tree in by_name(params).items() if name in networks}
+    return from_params(from_names(wanted), info, str(path))

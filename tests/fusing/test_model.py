@@ -13,6 +13,7 @@ from refusion_jax.imaging.color import rgb_to_ycrcb, to_luma
 from refusion_jax.imaging.files import read_image
 from refusion_jax.imaging.ranges import RANGES, to_range
 from refusion_jax.runtime import compiling
+from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import from_names
 
 TASKS = ("IVIF", "MIF", "MFIF", "MEIF")
@@ -231,6 +232,17 @@ def test_a_checkpoint_of_f_alone():
         alone.maps(GREY, COLOR)
     with pytest.raises(InputError, match="no source reconstruction network"):
         alone.reconstruct(GREY / 255)
+
+
+def test_networks_that_are_not_wanted_are_neither_kept_nor_checked(tmp_path):
+    trees = tiny_trees()
+    trees["R"] = {"another": trees["R"]}
+    write_safetensors(tmp_path / "odd.safetensors", from_names(trees), tiny_info("mfif"))
+    with pytest.raises(InputError, match="network R"):
+        rj.load(tmp_path / "odd.safetensors")
+    model = rj.load(tmp_path / "odd.safetensors", ("F", "P"))
+    assert model.params.r is None and model.maps(GREY, COLOR)[0].shape == (20, 24, 2)
+    assert np.array_equal(model.fuse(GREY, COLOR), tiny("mfif", "F").fuse(GREY, COLOR))
 
 
 BAD = [
