@@ -6,6 +6,7 @@ Each section of settings is a frozen dataclass; `refusion_jax.config` puts them 
 
 import dataclasses
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -89,3 +90,8 @@ def _expected(value, least, above, below, choices) -> str | None:
     if choices and value not in choices:
         return " or ".join(choice or "empty" for choice in choices)
     return None
+
+
+def as_set(value: Any) -> str:
+    """A setting's value as --set takes it, text in quotes."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | list) else f"{value}"

@@ -1,7 +1,6 @@
 """The command weights: trained weights exported as one .safetensors file, or described."""
 
 import argparse
-import json
 import shlex
 import sys
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from refusion_jax.cli.common import printable, program, run_command
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.model import load
 from refusion_jax.report.run import pair_names
+from refusion_jax.settings import as_set
 from refusion_jax.training.records import read_metrics
 from refusion_jax.weights.safetensors_file import write_safetensors
 from refusion_jax.weights.trees import by_name, count
@@ -53,7 +53,7 @@ def show_weights(arguments) -> int:
     lines = {
         "task": model.task or "not known",
         "parameters": ", ".join(f"{name} {number:,}" for name, number in counts.items()),
-        "model": ", ".join(f"{key} {as_set(value)}" for key, value in asdict(model.settings).items() if value != ""),
+        "model": ", ".join(f"{key} {unquoted(value)}" for key, value in asdict(model.settings).items() if value != ""),
         "settings": (", ".join(changed_settings(model.info)) or "the defaults")
         if "loss" in model.info
         else "not known",
@@ -97,20 +97,20 @@ def training_command(info: dict[str, Any]) -> str:
     if init := used.pop("train.init", ""):
         words.append(f"--init {shlex.quote(str(init))}")
     differ = {k: x for k, x in used.items() if k not in usual or usual[k] != x}
-    words += [f"--set {shlex.quote(f'{key}={as_set(value)}')}" for key, value in differ.items()]
+    words += [f"--set {shlex.quote(f'{key}={unquoted(value)}')}" for key, value in differ.items()]
     return " ".join(words)
 
 
-def as_set(value: Any) -> str:
-    """A setting's value as --set takes it."""
-    return json.dumps(value) if isinstance(value, list | bool) else str(value)
+def unquoted(value: Any) -> str:
+    """A setting's value as --set takes it, text without quotes."""
+    return value if isinstance(value, str) else as_set(value)
 
 
 def changed_settings(info: dict[str, Any]) -> list[str]:
     """The model's and the loss's settings that differ from the defaults, as --set takes them."""
     defaults = config.to_dict(config.Config())
     return [
-        f"{section}.{key}={as_set(value)}"
+        f"{section}.{key}={unquoted(value)}"
         for section in ("model", "loss")
         for key, value in info.get(section, {}).items()
         if value != defaults[section].get(key)

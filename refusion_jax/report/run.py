@@ -14,6 +14,7 @@ from refusion_jax.report.page import checked_path, data_script, escape, page_par
 from refusion_jax.report.pictures import picture_uri, shown_size
 from refusion_jax.report.scores import Scores, find_scores, scores_table
 from refusion_jax.runtime.writing import whole_file
+from refusion_jax.settings import as_set
 from refusion_jax.training.records import read_metrics
 from refusion_jax.training.run_settings import Settings, read_settings
 
@@ -55,7 +56,7 @@ def write_run_report(run: str | os.PathLike, out: str | os.PathLike | None = Non
         "scores": scores_table(scores),
         "previews": preview_note(previews, notes),
         "settings": settings_table(settings),
-        "all": escape("\n".join(f"{key} = {shown(value)}" for key, value in settings.values.items())),
+        "all": escape("\n".join(f"{key} = {as_set(value)}" for key, value in settings.values.items())),
         "held_out": escape(", ".join(held_out)) or "none",
     }
     before, script, end = page_parts("run", values)
@@ -174,16 +175,11 @@ def preview_note(previews: list[dict[str, Any]], notes: list[str]) -> str:
     return escape(" ".join(notes))
 
 
-def shown(value: Any) -> str:
-    """A setting as --set takes it."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | list) else f"{value}"
-
-
 def settings_table(settings: Settings) -> str:
     """The settings that differ from the defaults, as rows of HTML."""
     rows = [
-        f"<tr><th scope=row>{escape(key)}</th><td class=number>{escape(shown(value))}</td>"
-        f"<td class=number>{escape(shown(default))}</td><td>{escape(origin)}</td></tr>"
+        f"<tr><th scope=row>{escape(key)}</th><td class=number>{escape(as_set(value))}</td>"
+        f"<td class=number>{escape(as_set(default))}</td><td>{escape(origin)}</td></tr>"
         for key, value, default, origin in settings.changed()
     ]
     return "".join(rows) or '<tr><td colspan="4">none: this is the paper\'s recipe</td></tr>'

@@ -1,6 +1,5 @@
 """Real processes as one training: killed, stopped, resumed to what one process alone computes; what they refuse."""
 
-import json
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ from stand_in import SETTINGS, STEPS
 
 from refusion_jax.cli.train import main
 from refusion_jax.training import processes
+from refusion_jax.training.records import read_metrics
 from refusion_jax.weights import orbax_folder
 from refusion_jax.weights import trees as parameters
 
@@ -50,23 +50,16 @@ def wait_for_steps(run, found, beyond=0):
     """Until there is a checkpoint beyond that step, and a step after it: all then exchange gradients."""
     while all(p.poll() is None for p in found):
         newest = orbax_folder.newest(run)
-        if newest is not None and beyond < int(newest.name) < steps_recorded(run):
+        if newest is not None and beyond < int(newest.name) < max((x["step"] for x in read_metrics(run)), default=0):
             return
         time.sleep(0.02)
     pytest.fail(str(ended(found)))
 
 
-def steps_recorded(run):
-    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
-
-
 def result(run):
     params, info = orbax_folder.read_params(orbax_folder.newest(run))
     assert info["step"] == STEPS
-    return parameters.flatten(params._asdict()), [
-        json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()
-    ]
+    return parameters.flatten(params._asdict()), read_metrics(run)
 
 
 @pytest.fixture(scope="module")
