@@ -78,9 +78,10 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     from refusion_jax.method.losses import LossSettings
     from refusion_jax.models import build as networks
     from refusion_jax.models.build import init_params
-    from refusion_jax.runtime.compiling import enable_cache, jit
+    from refusion_jax.runtime.compiling import compute_in_calls, enable_cache, jit
     from refusion_jax.training import devices
 
+    compute_in_calls()
     enable_cache()
     modules = networks.build()
     nets, loss = networks.linen_networks(*modules), LossSettings()
@@ -94,7 +95,7 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
         step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
         arguments = params, tuple(train), tuple(test)
     step.prepare(*arguments)
-    devices.set_memory(which)
+    devices.hold_memory(first=True)
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)
     return {f"{which} step": seconds, "MiB": peak_mib()}
 

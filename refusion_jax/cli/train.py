@@ -294,6 +294,10 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:  # a process of its own
         restart_with_tuned_malloc()
     arguments = parser().parse_args(argv)
+    if argv is None:
+        from refusion_jax.runtime.compiling import compute_in_calls
+
+        compute_in_calls()
     if not arguments.distributed:
         return run_command(lambda: run(arguments))
     from refusion_jax.training import processes

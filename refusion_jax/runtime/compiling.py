@@ -30,6 +30,15 @@ def cpu_options() -> dict[str, Any]:
     return CPU_OPTIONS
 
 
+def compute_in_calls() -> None:
+    """From now on, on a CPU, a compiled function's working memory is freed when its call returns.
+
+    By default JAX fetches that of the next call while the last one's is still held: twice as much, two gigabytes and a
+    half more for meta steps. To be called before the first computation, and by scripts alone.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def run_once(function: Callable, *args):
     """function(*args), compiled without optimisation: for what runs a single time, compiling is the cost."""
     options: dict[str, Any] = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else {}

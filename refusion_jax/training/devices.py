@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from refusion_jax.errors import InputError
-from refusion_jax.runtime.memory import keep_freed
+from refusion_jax.runtime.memory import keep_freed, return_freed
 
 AXIS = "data"
 IN_FLIGHT = 3  # programs handed to an accelerator before the host waits for the oldest
@@ -92,13 +92,16 @@ def recompute(setting: str) -> bool:
     return setting == "on" or (setting == "auto" and jax.default_backend() == "cpu")
 
 
-def set_memory(phase: str) -> None:
-    """On a CPU, for the steps of a phase: fusion steps keep their working memory from one to the next. Meta steps, with
-    twice as much, hand it back each time."""
+def hold_memory(first: bool) -> None:
+    """On a CPU, before a phase: its steps keep their working memory from one to the next.
+
+    What was kept before, by steps of another phase, validation and previews, goes back to the system.
+    first: whether it is the first phase of this training.
+    """
     if jax.default_backend() == "cpu":
-        keep_freed(phase == "fusion")
+        keep_freed() if first else return_freed()
 
 
 def in_flight() -> int:
-    """How many programs may be under way before the host waits. On a CPU 1: times are then those of real work."""
-    return 1 if jax.default_backend() == "cpu" else IN_FLIGHT
+    """How many programs may be under way before the host waits. On a CPU none: two would hold their memory at once."""
+    return 0 if jax.default_backend() == "cpu" else IN_FLIGHT
