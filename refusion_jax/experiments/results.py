@@ -95,11 +95,11 @@ def caption(setup: Setup, runs: Sequence[Run], results: Mapping[Run, dict[str, A
     scored = {r["pairs_scored"] for r in results.values() if "pairs_scored" in r}
     commits = sorted({r["commit"] for r in results.values() if r.get("commit")})
     return (
-        f"{paper.title}: the paper's values, of {paper.pairs} pairs, in brackets; ours: "
-        f"{setup.budget.lengths}, seeds {', '.join(map(str, seeds))}, "
+        f"Ours: {setup.budget.lengths}, seeds {', '.join(map(str, seeds))}, "
         f"{', '.join(map(str, scored)) or 'no'} pairs scored, protocol paper, data {setup.data_sha256[:16]}"
         + (f", set {' '.join(setup.assignments)}" if setup.assignments else "")
         + (f", commit {', '.join(commits)}" if commits else "")
+        + f"; in brackets the paper's: {paper.title}, {paper.pairs} pairs"
     )
 
 
