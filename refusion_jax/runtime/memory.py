@@ -49,12 +49,12 @@ def restart_with_tuned_malloc() -> None:
         return
 
 
-def keep_freed(reserve: int = RESERVE) -> None:
+def keep_freed() -> None:
     """From now on the C library keeps what is freed for the next step; what it held so far goes back to the system.
 
     What is kept need not be fetched again, a tenth of a fusion step and a quarter of a meta step. It holds the next
     step's memory where that step begins when the last one's is freed (compiling.compute_in_calls), and where nothing
-    that lives longer is put behind it: for such blocks are `reserve` bytes, taken from the system when written to. Once
+    that lives longer is put behind it: for such blocks are RESERVE bytes, taken from the system when written to. Once
     in a process, one that restart_with_tuned_malloc has started; without effect where there is no glibc.
     """
     mallopt = _glibc("mallopt")
@@ -67,7 +67,7 @@ def keep_freed(reserve: int = RESERVE) -> None:
     c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     c.realloc.restype, c.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
     c.free.restype, c.free.argtypes = None, [ctypes.c_void_p]
-    before, behind = c.malloc(reserve), c.malloc(reserve)
+    before, behind = c.malloc(RESERVE), c.malloc(RESERVE)
     c.realloc(behind, 1)  # a small block that stays keeps the freed one before it apart from the end of the heap
     c.free(before)
 

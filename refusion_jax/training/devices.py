@@ -96,6 +96,7 @@ def hold_memory(first: bool) -> None:
     """On a CPU, before a phase: its steps keep their working memory from one to the next.
 
     What was kept before, by steps of another phase, validation and previews, goes back to the system.
+
     first: whether it is the first phase of this training.
     """
     if jax.default_backend() == "cpu":
