@@ -95,7 +95,7 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
         step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
         arguments = params, tuple(train), tuple(test)
     step.prepare(*arguments)
-    devices.hold_memory(first=True)
+    devices.hold_memory()
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)
     return {f"{which} step": seconds, "MiB": peak_mib()}
 

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
@@ -54,8 +55,8 @@ def keep_freed() -> None:
 
     What is kept need not be fetched again, a tenth of a fusion step and a quarter of a meta step. It holds the next
     step's memory where that step begins when the last one's is freed (compiling.compute_in_calls), and where nothing
-    that lives longer is put behind it: for such blocks are RESERVE bytes, taken from the system when written to. Once
-    in a process, one that restart_with_tuned_malloc has started; without effect where there is no glibc.
+    that lives longer is put behind it: for such blocks are RESERVE bytes, taken from the system when written to. In a
+    process that restart_with_tuned_malloc has started; without effect where there is no glibc.
     """
     mallopt = _glibc("mallopt")
     if mallopt is None:
@@ -63,6 +64,12 @@ def keep_freed() -> None:
     return_freed()
     mallopt(MMAP_MAX, 0)
     mallopt(TRIM_THRESHOLD, -1)
+    _reserve()
+
+
+@cache
+def _reserve() -> None:
+    """RESERVE free bytes of the heap that its end does not take up again, once in a process."""
     c = ctypes.CDLL(None)
     c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     c.realloc.restype, c.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]

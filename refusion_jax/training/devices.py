@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from refusion_jax.errors import InputError
-from refusion_jax.runtime.memory import keep_freed, return_freed
+from refusion_jax.runtime.memory import keep_freed
 
 AXIS = "data"
 IN_FLIGHT = 3  # programs handed to an accelerator before the host waits for the oldest
@@ -92,15 +92,13 @@ def recompute(setting: str) -> bool:
     return setting == "on" or (setting == "auto" and jax.default_backend() == "cpu")
 
 
-def hold_memory(first: bool) -> None:
+def hold_memory() -> None:
     """On a CPU, before a phase: its steps keep their working memory from one to the next.
 
     What was kept before, by steps of another phase, validation and previews, goes back to the system.
-
-    first: whether it is the first phase of this training.
     """
     if jax.default_backend() == "cpu":
-        keep_freed() if first else return_freed()
+        keep_freed()
 
 
 def in_flight() -> int:

@@ -91,7 +91,7 @@ class Trainer:
         program = self.programs[block.phase, block.length > 1]
         program.prepare(self.state, *block.batches)
         if block.phase != self._phase:
-            devices.hold_memory(first=not self._phase)
+            devices.hold_memory()
             self._phase = block.phase
         self.state, metrics = program(self.state, *block.batches)
         self.step = block.number
