@@ -263,22 +263,27 @@ def test_light_dark_and_a_phone(fusion):
     def background():
         return fusion.execute_script("return getComputedStyle(document.body).backgroundColor")
 
-    def reloaded_background():
-        """Asked for until it is right: a busy browser may load the page before it has written down what was stored."""
+    def after_reload(prepare, expected):
+        """Prepared and reloaded until it is right: a busy browser may end a page before what it stored is written down."""
+        prepare()
+        time.sleep(0.1)
         fusion.refresh()
-        return background()
+        return background() == expected
+
+    def switch_to_dark():
+        if background() != dark:
+            element(fusion, "#theme").click()
 
     light = background()
     element(fusion, "#theme").click()
     dark = background()
     assert dark != light and element(fusion, "#theme").get_attribute("aria-pressed") == "true"
     assert screenshot(fusion)[-5, 5].max() < 60  # below the list
-    wait(lambda: reloaded_background() == dark)  # remembered
+    wait(lambda: after_reload(switch_to_dark, dark))  # remembered
     element(fusion, "#theme").click()
     assert background() == light
-    fusion.execute_script("localStorage.clear()")
     resize(fusion, 390, 844, dark=True)
-    wait(lambda: reloaded_background() == dark)
+    wait(lambda: after_reload(lambda: fusion.execute_script("localStorage.clear()"), dark))
     wait(lambda: fusion.execute_script("return document.getElementById('frame').dataset.pair"))
     assert fusion.execute_script("return document.documentElement.scrollWidth") == 390
     frame = box(fusion, "#frame")
