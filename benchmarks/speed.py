@@ -78,6 +78,7 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     from refusion_jax.method.losses import LossSettings
     from refusion_jax.models import build as networks
     from refusion_jax.models.build import init_params
+    from refusion_jax.models.operators.depthwise import kernels
     from refusion_jax.runtime.compiling import compute_in_calls, enable_cache, jit
     from refusion_jax.training import devices
 
@@ -89,10 +90,12 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     params = init_params(modules, jax.random.key(0))
     train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
     if which == "fusion":
-        step = jit(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss))
+        step = jit(kernels()(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss)))
         arguments = params, tuple(train)
     else:
-        step = jit(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
+        step = jit(
+            kernels()(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
+        )
         arguments = params, tuple(train), tuple(test)
     step.prepare(*arguments)
     devices.hold_memory()

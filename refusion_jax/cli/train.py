@@ -260,6 +260,7 @@ def print_start(config, data, out: Path) -> None:
     """What is about to be trained, on what, with what."""
     import jax
 
+    from refusion_jax.models.operators import depthwise
     from refusion_jax.training import processes
 
     device, train = jax.devices()[0], config.train
@@ -286,6 +287,8 @@ def print_start(config, data, out: Path) -> None:
         print(f"crops of {config.data.late_crop}x{config.data.late_crop} in the last {config.data.late_epochs} epochs")
     if config.meta.first_order:
         print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
+    if device.platform == "cpu" and depthwise.cpp().reason:
+        print(printable(f"steps take a tenth longer than with depthwise.cc: {depthwise.cpp().reason}"))
     print(printable(f"run directory {out}"), flush=True)
 
 

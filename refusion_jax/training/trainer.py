@@ -26,6 +26,7 @@ from refusion_jax.method.steps import (
 )
 from refusion_jax.models import build as networks
 from refusion_jax.models.build import init_params
+from refusion_jax.models.operators.depthwise import kernels
 from refusion_jax.runtime.compiling import jit, run_once
 from refusion_jax.training import checkpoints, devices, processes
 from refusion_jax.training.feed import Block, Feed
@@ -130,7 +131,8 @@ def compiled_steps(
     )
     return {
         (phase, stacked): jit(
-            devices.divided(several(step) if stacked else step, mesh, BATCHES[phase], stacked), donate_argnums=0
+            kernels()(devices.divided(several(step) if stacked else step, mesh, BATCHES[phase], stacked)),
+            donate_argnums=0,
         )
         for phase, step in (("meta", meta_step), ("fusion", fusion_step))
         for stacked in (False, True)

@@ -76,6 +76,40 @@ def test_depthwise_equals_grouped_convolution_to_second_order(monkeypatch, shape
     chex.assert_trees_all_close(ours, plain, rtol=2e-5, atol=2e-6 * scale)
 
 
+@pytest.fixture
+def cpp():
+    """depthwise.cc, where it can be built."""
+    if reason := depthwise.cpp().reason:
+        pytest.skip(f"depthwise.cc: {reason}")
+
+
+@pytest.mark.usefixtures("cpp")
+@pytest.mark.parametrize(("shape", "parts"), [((1, 40, 41, 16), 1), ((3, 33, 47, 96), 3), ((2, 70, 31, 64), 2)])
+def test_the_functions_in_cpp_equal_grouped_convolution_to_second_order(shape, parts):
+    """What is traced within kernels() is theirs, on more pixels than a thread takes at a time."""
+    x, kernel = arrays(shape, (3, 3, shape[-1]))
+
+    def in_parts(x, kernel):
+        grid = grid_of(*x.shape[:3])
+        return from_frame(jnp.concatenate(depthwise_parts(to_frame(x), kernel, grid, parts), -1), grid)
+
+    program = jax.jit(depthwise.kernels()(lambda x, k: orders(in_parts, x, k))).lower(x, kernel)
+    assert program.as_text().count("custom_call @refusion_con") and program.as_text().count("@refusion_corr")
+    assert "refusion_" not in jax.jit(lambda x, k: orders(in_parts, x, k)).lower(x, kernel).as_text()
+    plain = jax.jit(lambda x, k: orders(plain_depthwise, x, k))(x, kernel)
+    scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(plain))
+    chex.assert_trees_all_close(program.compile()(x, kernel), plain, rtol=2e-5, atol=2e-6 * scale)
+
+
+@pytest.mark.usefixtures("cpp")
+def test_the_functions_in_cpp_are_for_float32_and_whole_groups_of_channels():
+    for dtype, channels, pixels in ((jnp.bfloat16, 16, 40), (jnp.float32, 24, 40), (jnp.float32, 16, 8)):
+        x = jnp.ones((1, pixels, pixels, channels), dtype)
+        kernel = jnp.ones((3, 3, channels), dtype)
+        program = jax.jit(depthwise.kernels()(framed_depthwise)).lower(x, kernel)
+        assert "refusion_" not in program.as_text()
+
+
 @pytest.mark.parametrize("small", [1, 10**6])
 def test_a_convolution_in_parts_equals_one_of_all_channels(monkeypatch, small):
     monkeypatch.setattr(depthwise, "SMALL", small)

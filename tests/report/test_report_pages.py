@@ -264,7 +264,7 @@ def test_light_dark_and_a_phone(fusion):
         return fusion.execute_script("return getComputedStyle(document.body).backgroundColor")
 
     def after_reload(prepare, expected):
-        """Prepared and reloaded until it is right: a busy browser may end a page before what it stored is written down."""
+        """To be asked for until it is so: a busy browser may end a page before what it stored is written down."""
         prepare()
         time.sleep(0.1)
         fusion.refresh()

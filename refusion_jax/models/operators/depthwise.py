@@ -8,18 +8,50 @@ differentiation: the rule of each is written with the other, so that derivatives
     C(x, g)[t, c] = sum_p x[p + t, c] g[p, c]        dC/dx: D(g, flipped u)    dC/dg: D(x, u)
 
 p runs over the pixels of a frame (frames.py), t over the nine offsets. Reverse mode only (jax.custom_vjp).
+
+What is traced within `kernels()` calls D and C of depthwise.cc where they fit: faster, and sooner compiled.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from refusion_jax.runtime.native import Native, native
+
+LANES = 16  # channels that depthwise.cc works on together
+_KERNELS: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("kernels", default=())
+
 # The correlation goes through blocks of TERMS * PLACES pixels, which stay in cache while all nine sums are formed.
 TERMS = 16  # products added at a time; XLA does not vectorise fewer
 PLACES = 500  # partial sums at most, about; odd, for terms a power of two apart would share one place of the cache
 SMALL = 1500  # pixels of a frame up to which gathering all taps at once, slower by far, is worth its quick compiling
+
+
+def cpp() -> Native:
+    """depthwise.cc for this machine's CPU, built where that was not done before."""
+    return native(Path(__file__).with_suffix(".cc"), ("convolve", "correlate"))
+
+
+@contextmanager
+def kernels() -> Iterator[None]:
+    """What is traced within uses depthwise.cc, if on a CPU and built: for programs that run in this process alone."""
+    token = _KERNELS.set(tuple(cpp().targets.items()) if jax.default_backend() == "cpu" else ())
+    try:
+        yield
+    finally:
+        _KERNELS.reset(token)
+
+
+def _kernel(name: str, x, channels: int) -> str:
+    """The registered name of a function of depthwise.cc for x, in parts of so many channels; "" to do without."""
+    fits = x.dtype == jnp.float32 and channels % LANES == 0 and x.shape[0] >= SMALL
+    return dict(_KERNELS.get()).get(name, "") if fits else ""
 
 
 def offsets(pitch: int) -> list[int]:
@@ -38,15 +70,20 @@ def depthwise_parts(x: jax.Array, kernel: jax.Array, grid, parts: int) -> tuple[
 
 
 def _in_parts(x, kernel, grid, parts: int) -> tuple[jax.Array, ...]:
-    return _convolve(x, kernel, grid.mask, grid.pitch, parts)
+    return _convolve(x, kernel, grid.mask, grid.pitch, parts, _kernel("convolve", x, x.shape[1] // parts))
 
 
 _parts = jax.custom_vjp(_in_parts, nondiff_argnums=(3,))
 
 
 # Compiled on their own, so that they are fast as well where the rest runs operation by operation.
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _convolve(x, kernel, mask, pitch: int, parts: int):
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _convolve(x, kernel, mask, pitch: int, parts: int, target: str = ""):
+    if target:
+        part = jax.ShapeDtypeStruct((x.shape[0], x.shape[1] // parts), x.dtype)
+        call = jax.ffi.ffi_call(target, [part] * parts, vmap_method="sequential")
+        return tuple(call(x, kernel.reshape(9, -1), mask, pitch=np.int64(pitch)))
+
     def taps(x, kernel, mask):
         return tuple(jnp.split(_sum_of_taps(x, kernel, mask, pitch), parts, -1))
 
@@ -61,8 +98,13 @@ def _convolve(x, kernel, mask, pitch: int, parts: int):
     )
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _correlate(x, g, pitch: int):
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _correlate(x, g, pitch: int, target: str = ""):
+    if target:
+        sums = jax.ShapeDtypeStruct((9, x.shape[1]), x.dtype)
+        call = jax.ffi.ffi_call(target, sums, vmap_method="sequential")
+        return call(x, g, pitch=np.int64(pitch)).reshape(3, 3, -1)
+
     def plain(x, g):
         return _correlation_plain(x, g, pitch)
 
@@ -114,7 +156,7 @@ def _apart(function, number, x, *operands):
 @jax.custom_vjp
 def depthwise_correlation(x: jax.Array, g: jax.Array, grid) -> jax.Array:
     """The gradient of depthwise3x3 in its kernel: sums over pixels of g times shifted x. (N,C) twice -> (3,3,C)."""
-    return _correlate(x, g, grid.pitch)
+    return _correlate(x, g, grid.pitch, _kernel("correlate", x, x.shape[1]))
 
 
 def _correlation_plain(x, g, pitch: int, first: int = 0):
