@@ -88,15 +88,16 @@ def measure_train(which: str, repeat: int) -> dict[str, float]:
     nets, loss = networks.linen_networks(*modules), LossSettings()
     recompute = devices.recompute("auto")
     params = init_params(modules, jax.random.key(0))
-    train, test = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
+    images = np.random.default_rng(0).random((2, 2, 4, 128, 128, 1)).astype(np.float32)
+    train, test = jax.block_until_ready(jax.device_put((tuple(images[0]), tuple(images[1]))))
     if which == "fusion":
         step = jit(kernels()(lambda params, batch: meta.fusion_gradients(params, nets, batch, loss)))
-        arguments = params, tuple(train)
+        arguments = params, train
     else:
         step = jit(
             kernels()(lambda params, *batches: meta.meta_gradient(params, nets, *batches, loss, recompute=recompute))
         )
-        arguments = params, tuple(train), tuple(test)
+        arguments = params, train, test
     step.prepare(*arguments)
     devices.hold_memory()
     seconds = median_seconds(lambda: jax.block_until_ready(step(*arguments)), repeat)

@@ -34,7 +34,8 @@ def compute_in_calls() -> None:
     """From now on, on a CPU, a compiled function's working memory is freed when its call returns.
 
     By default JAX fetches that of the next call while the last one's is still held: twice as much, two gigabytes and a
-    half more for meta steps. To be called before the first computation, and by scripts alone.
+    half more for meta steps. It holds for calls whose arguments are there (training/devices.py: put_batch). To be
+    called before the first computation, and by scripts alone.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
