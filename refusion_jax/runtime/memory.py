@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
-TUNABLES = {"glibc.malloc.hugetlb": 1, "glibc.malloc.arena_max": 1}
+HUGE_PAGES = "glibc.malloc.hugetlb"
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 RESERVE = 2 * 2**30
 
@@ -33,18 +33,16 @@ def restart_with_tuned_malloc() -> None:
     """Starts this program anew, in the same process, with the C library's allocator set for training on a CPU.
 
     XLA's CPU backend takes a step's working memory, over a gigabyte, from the C library anew each time, which takes it
-    from the system page by page: with 4 KiB pages a third of a training step. Pages of 2 MiB mend that, and one heap
-    for all threads is what keep_freed needs. The library reads both at the start of a process only (glibc 2.35 or
-    later; GLIBC_TUNABLES). Returns where they are set already or there is no glibc. To be called before anything else
-    is done, and by scripts alone.
+    from the system page by page: with 4 KiB pages a third of a training step. Pages of 2 MiB mend that. The library
+    reads this at the start of a process only (glibc 2.35 or later; GLIBC_TUNABLES). Returns where it is set already or
+    there is no glibc. To be called before anything else is done, and by scripts alone.
     """
     given = os.environ.get("GLIBC_TUNABLES", "")
-    missing = [f"{name}={value}" for name, value in TUNABLES.items() if name not in given]
-    if not missing or not sys.platform.startswith("linux") or not sys.executable:
+    if HUGE_PAGES in given or not sys.platform.startswith("linux") or not sys.executable:
         return
     try:
         if platform.libc_ver()[0] == "glibc":
-            os.environ["GLIBC_TUNABLES"] = ":".join([given, *missing] if given else missing)
+            os.environ["GLIBC_TUNABLES"] = f"{given}:{HUGE_PAGES}=1".lstrip(":")
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:  # no new start: as it is
         return

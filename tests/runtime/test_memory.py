@@ -34,9 +34,9 @@ def test_a_system_that_does_not_tell_gives_half_of_all_memory(monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"),
-        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0:glibc.malloc.arena_max=1"),  # as its user has it
-        ("glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1", None),
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", None),  # as its user has it
     ],
 )
 def test_a_script_starts_anew_once_with_the_allocator_set(before, after):
