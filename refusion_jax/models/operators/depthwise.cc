@@ -1,5 +1,5 @@
 // The two functions of depthwise.py for XLA's CPU backend: D, the depthwise 3x3 convolution of a frame, and C, its
-// correlation. float32, channels a multiple of LANES in each part. runtime/native.py builds and registers them.
+// correlation. float32, channels a multiple of LANES in each part of a frame. runtime/native.py builds and registers them.
 
 #include <algorithm>
 #include <atomic>
@@ -69,46 +69,76 @@ static void in_threads(ffi::ThreadPool& pool, int64_t count, Work work) {
   while (progress->done.load(std::memory_order_acquire) < count) std::this_thread::yield();
 }
 
-// x (N,C), kernel (9,C), mask (N,1) -> parts (N,C/parts). The ends of the frame, which lack neighbours, are zero.
-static ffi::Error Convolve(ffi::ThreadPool pool, Floats x, Floats kernel, Floats mask, ffi::RemainingRets parts,
-                           int64_t pitch) {
-  const int64_t size = x.dimensions()[0], channels = x.dimensions()[1], edge = pitch + 1;
-  std::vector<float*> results;
+// A frame in parts of its channels, one array or several, each (N,width).
+template <typename T>
+struct Frame {
+  std::vector<T*> parts;
+  int64_t width = 0;
   bool aligned = true;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    auto part = parts.get<Floats>(i);
-    if (part.has_error()) return part.error();
-    results.push_back((*part)->typed_data());
-    aligned &= reinterpret_cast<uintptr_t>(results.back()) % sizeof(Lanes) == 0;
+
+  void add(T* part) {
+    parts.push_back(part);
+    aligned &= reinterpret_cast<uintptr_t>(part) % sizeof(Lanes) == 0;
   }
-  const int64_t width = channels / results.size();  // of a part
-  const float *from = x.typed_data(), *taps = kernel.typed_data(), *masked = mask.typed_data();
+  T* at(int64_t pixel, int64_t channel) const { return parts[channel / width] + pixel * width + channel % width; }
+};
+
+static ffi::ErrorOr<Frame<const float>> frame(ffi::RemainingArgs args, size_t first, size_t last) {
+  Frame<const float> result;
+  for (size_t i = first; i < last; ++i) {
+    auto part = args.get<Floats>(i);
+    if (part.has_error()) return ffi::Unexpected(part.error());
+    result.add(part->typed_data());
+    result.width = part->dimensions()[1];
+  }
+  return result;
+}
+
+// kernel (9,C), mask (N,1), x (N,C) -> result (N,C). The ends of the frame, which lack neighbours, are zero.
+static ffi::Error Convolve(ffi::ThreadPool pool, Floats kernel, Floats mask, ffi::RemainingArgs args,
+                           ffi::RemainingRets rets, int64_t pitch) {
+  const int64_t size = mask.dimensions()[0], channels = kernel.dimensions()[1], edge = pitch + 1;
+  auto given = frame(args, 0, args.size());
+  if (given.has_error()) return given.error();
+  const Frame<const float> x = *given;
+  Frame<float> result;
+  result.width = channels / rets.size();
+  for (size_t i = 0; i < rets.size(); ++i) {
+    auto part = rets.get<Floats>(i);
+    if (part.has_error()) return part.error();
+    result.add((*part)->typed_data());
+  }
+  const float *taps = kernel.typed_data(), *masked = mask.typed_data();
   in_threads(pool, (size + CHUNK - 1) / CHUNK, [=](int64_t chunk) {
+    const int64_t row = pitch * x.width, pixel = x.width, width = result.width;
     auto clear = [&](int64_t first, int64_t last) {
-      for (float* result : results)
-        if (first < last) std::memset(result + first * width, 0, (last - first) * width * sizeof(float));
+      for (float* part : result.parts)
+        if (first < last) std::memset(part + first * width, 0, (last - first) * width * sizeof(float));
     };
     const int64_t start = chunk * CHUNK, end = std::min(size, start + CHUNK);
     clear(start, std::min(end, edge));
     clear(std::max(start, size - edge), end);
     const int64_t last = std::min(end, size - edge);
     for (int64_t first = std::max(start, edge); first < last; first += RUN) {
-      const int64_t stop = std::min(last, first + RUN);
-      const float* next = from + (first + RUN + edge) * channels;  // what the next run is the first to read
+      const int64_t count = std::min(last - first, RUN);
+      const float* next = nullptr;
       for (int64_t c = 0; c < channels; c += LANES) {
+        if (c % pixel == 0) next = x.at(first + RUN + edge, c);  // what the next run is the first to read
         Lanes k[9];
         for (int t = 0; t < 9; ++t) k[t] = load(taps + t * channels + c);
-        float* result = results[c / width] + c % width;
-        for (int64_t p = first; p < stop; ++p, next += LANES) {
+        const float* here = x.at(first, c);
+        float* to = result.at(first, c);
+        for (int64_t p = 0; p < count; ++p, here += pixel, to += width, next += LANES) {
           __builtin_prefetch(next);
-          const float *here = from + p * channels + c, *up = here - pitch * channels, *down = here + pitch * channels;
-          Lanes sum = k[0] * load(up - channels) + k[1] * load(up) + k[2] * load(up + channels);
-          sum += k[3] * load(here - channels) + k[4] * load(here) + k[5] * load(here + channels);
-          sum += k[6] * load(down - channels) + k[7] * load(down) + k[8] * load(down + channels);
-          if (aligned)
-            stream(result + p * width, sum * masked[p]);
+          const float *up = here - row, *down = here + row;
+          Lanes sum = k[0] * load(up - pixel) + k[1] * load(up) + k[2] * load(up + pixel);
+          sum += k[3] * load(here - pixel) + k[4] * load(here) + k[5] * load(here + pixel);
+          sum += k[6] * load(down - pixel) + k[7] * load(down) + k[8] * load(down + pixel);
+          sum *= masked[first + p];
+          if (result.aligned)
+            stream(to, sum);
           else
-            store(result + p * width, sum * masked[p]);
+            store(to, sum);
         }
       }
     }
@@ -117,30 +147,38 @@ static ffi::Error Convolve(ffi::ThreadPool pool, Floats x, Floats kernel, Floats
   return ffi::Error::Success();
 }
 
-// x, g (N,C) -> (9,C). Chunks are summed in their order, so that the result does not depend on the threads.
-static ffi::Error Correlate(ffi::ThreadPool pool, Floats x, Floats g, ffi::Result<Floats> sums, int64_t pitch) {
-  const int64_t size = x.dimensions()[0], channels = x.dimensions()[1], edge = pitch + 1;
+// x, g (N,C), the first so many arrays being x -> (9,C). Chunks are summed in their order, so that the result does not
+// depend on the threads.
+static ffi::Error Correlate(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Result<Floats> sums, int64_t parts,
+                            int64_t pitch) {
+  auto first_given = frame(args, 0, parts), second_given = frame(args, parts, args.size());
+  if (first_given.has_error()) return first_given.error();
+  if (second_given.has_error()) return second_given.error();
+  const Frame<const float> x = *first_given, g = *second_given;
+  const int64_t size = args.get<Floats>(0)->dimensions()[0], channels = sums->dimensions()[1], edge = pitch + 1;
   const int64_t chunks = (size + CHUNK - 1) / CHUNK;
-  const float *from = x.typed_data(), *with = g.typed_data();
   std::vector<float> partial(chunks * 9 * channels, 0.0f);
   float* partials = partial.data();
   in_threads(pool, chunks, [=](int64_t chunk) {
+    const int64_t row = pitch * x.width, pixel = x.width, width = g.width;
     float* total = partials + chunk * 9 * channels;
     const int64_t last = std::min(size - edge, (chunk + 1) * CHUNK);
     for (int64_t first = std::max(chunk * CHUNK, edge); first < last; first += RUN) {
-      const int64_t stop = std::min(last, first + RUN);
-      const float *next = from + (first + RUN + edge) * channels, *next_with = with + (first + RUN) * channels;
+      const int64_t count = std::min(last - first, RUN);
+      const float *next = nullptr, *next_with = nullptr;
       for (int64_t c = 0; c < channels; c += LANES) {
+        if (c % pixel == 0) next = x.at(first + RUN + edge, c);
+        if (c % width == 0) next_with = g.at(first + RUN, c);
         Lanes sum[9] = {};
-        for (int64_t p = first; p < stop; ++p, next += LANES, next_with += LANES) {
+        const float *here = x.at(first, c), *with = g.at(first, c);
+        for (int64_t p = 0; p < count; ++p, here += pixel, with += width, next += LANES, next_with += LANES) {
           __builtin_prefetch(next);
           __builtin_prefetch(next_with);
-          const float *here = from + p * channels + c, *up = here - pitch * channels, *down = here + pitch * channels;
-          const Lanes factor = load(with + p * channels + c);
-          sum[0] += factor * load(up - channels), sum[1] += factor * load(up), sum[2] += factor * load(up + channels);
-          sum[3] += factor * load(here - channels), sum[4] += factor * load(here);
-          sum[5] += factor * load(here + channels), sum[6] += factor * load(down - channels);
-          sum[7] += factor * load(down), sum[8] += factor * load(down + channels);
+          const float *up = here - row, *down = here + row;
+          const Lanes factor = load(with);
+          sum[0] += factor * load(up - pixel), sum[1] += factor * load(up), sum[2] += factor * load(up + pixel);
+          sum[3] += factor * load(here - pixel), sum[4] += factor * load(here), sum[5] += factor * load(here + pixel);
+          sum[6] += factor * load(down - pixel), sum[7] += factor * load(down), sum[8] += factor * load(down + pixel);
         }
         for (int t = 0; t < 9; ++t) store(total + t * channels + c, load(total + t * channels + c) + sum[t]);
       }
@@ -158,9 +196,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(convolve, Convolve,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Floats>()
                                   .Arg<Floats>()
-                                  .Arg<Floats>()
+                                  .RemainingArgs()
                                   .RemainingRets()
                                   .Attr<int64_t>("pitch"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     correlate, Correlate,
-    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Ret<Floats>().Attr<int64_t>("pitch"));
+    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().Ret<Floats>().Attr<int64_t>("parts").Attr<int64_t>(
+        "pitch"));

@@ -48,9 +48,9 @@ def kernels() -> Iterator[None]:
         _KERNELS.reset(token)
 
 
-def _kernel(name: str, x, channels: int) -> str:
-    """The registered name of a function of depthwise.cc for x, in parts of so many channels; "" to do without."""
-    fits = x.dtype == jnp.float32 and channels % LANES == 0 and x.shape[0] >= SMALL
+def _kernel(name: str, *frames) -> str:
+    """The registered name of a function of depthwise.cc for such frames; "" to do without."""
+    fits = all(x.dtype == jnp.float32 and x.shape[1] % LANES == 0 and x.shape[0] >= SMALL for x in frames)
     return dict(_KERNELS.get()).get(name, "") if fits else ""
 
 
@@ -66,23 +66,27 @@ def depthwise3x3(x: jax.Array, kernel: jax.Array, grid) -> jax.Array:
 
 def depthwise_parts(x: jax.Array, kernel: jax.Array, grid, parts: int) -> tuple[jax.Array, ...]:
     """depthwise3x3 of all channels at once, the result in `parts` frames (N,C/parts)."""
-    return _parts(x, kernel, grid, parts)
+    return _convolution((x,), kernel, grid, parts)
 
 
-def _in_parts(x, kernel, grid, parts: int) -> tuple[jax.Array, ...]:
-    return _convolve(x, kernel, grid.mask, grid.pitch, parts, _kernel("convolve", x, x.shape[1] // parts))
+# Both take a frame in parts of its channels, as derivatives come: nothing need be put together.
+def _convolution_of(xs, kernel, grid, parts: int) -> tuple[jax.Array, ...]:
+    part = jax.ShapeDtypeStruct((xs[0].shape[0], kernel.shape[-1] // parts), xs[0].dtype)
+    return _convolve(xs, kernel, grid.mask, grid.pitch, parts, _kernel("convolve", *xs, part))
 
 
-_parts = jax.custom_vjp(_in_parts, nondiff_argnums=(3,))
+_convolution = jax.custom_vjp(_convolution_of, nondiff_argnums=(3,))
 
 
 # Compiled on their own, so that they are fast as well where the rest runs operation by operation.
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _convolve(x, kernel, mask, pitch: int, parts: int, target: str = ""):
+def _convolve(xs, kernel, mask, pitch: int, parts: int, target: str = ""):
     if target:
-        part = jax.ShapeDtypeStruct((x.shape[0], x.shape[1] // parts), x.dtype)
+        part = jax.ShapeDtypeStruct((xs[0].shape[0], kernel.shape[-1] // parts), xs[0].dtype)
         call = jax.ffi.ffi_call(target, [part] * parts, vmap_method="sequential")
-        return tuple(call(x, kernel.reshape(9, -1), mask, pitch=np.int64(pitch)))
+        return tuple(call(kernel.reshape(9, -1), mask, *xs, pitch=np.int64(pitch)))
+
+    x = _joined(xs)
 
     def taps(x, kernel, mask):
         return tuple(jnp.split(_sum_of_taps(x, kernel, mask, pitch), parts, -1))
@@ -99,11 +103,13 @@ def _convolve(x, kernel, mask, pitch: int, parts: int, target: str = ""):
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _correlate(x, g, pitch: int, target: str = ""):
+def _correlate(xs, gs, pitch: int, target: str = ""):
     if target:
-        sums = jax.ShapeDtypeStruct((9, x.shape[1]), x.dtype)
+        sums = jax.ShapeDtypeStruct((9, sum(x.shape[1] for x in xs)), xs[0].dtype)
         call = jax.ffi.ffi_call(target, sums, vmap_method="sequential")
-        return call(x, g, pitch=np.int64(pitch)).reshape(3, 3, -1)
+        return call(*xs, *gs, parts=np.int64(len(xs)), pitch=np.int64(pitch)).reshape(3, 3, -1)
+
+    x, g = _joined(xs), _joined(gs)
 
     def plain(x, g):
         return _correlation_plain(x, g, pitch)
@@ -116,6 +122,10 @@ def _correlate(x, g, pitch: int, target: str = ""):
     else:
         sums = jax.lax.platform_dependent(x, g, cpu=lambda x, g: _correlation_by_blocks(x, g, pitch), default=plain)
     return sums.reshape(3, 3, -1).astype(x.dtype)
+
+
+def _joined(xs):
+    return xs[0] if len(xs) == 1 else jnp.concatenate(xs, -1)
 
 
 def wide(x) -> jnp.dtype:
@@ -153,10 +163,14 @@ def _apart(function, number, x, *operands):
     return jax.lax.cond(known, function, unknown, x, *operands)
 
 
-@jax.custom_vjp
 def depthwise_correlation(x: jax.Array, g: jax.Array, grid) -> jax.Array:
     """The gradient of depthwise3x3 in its kernel: sums over pixels of g times shifted x. (N,C) twice -> (3,3,C)."""
-    return _correlate(x, g, grid.pitch, _kernel("correlate", x, x.shape[1]))
+    return _correlation((x,), (g,), grid)
+
+
+@jax.custom_vjp
+def _correlation(xs, gs, grid):
+    return _correlate(xs, gs, grid.pitch, _kernel("correlate", *xs, *gs))
 
 
 def _correlation_plain(x, g, pitch: int, first: int = 0):
@@ -209,16 +223,17 @@ def _flipped(kernel):
     return kernel[::-1, ::-1]
 
 
-def _depthwise_rule(parts, saved, gs):
-    x, kernel, grid = saved
-    g = jnp.concatenate(gs, -1) if parts > 1 else gs[0]
-    return depthwise3x3(g, _flipped(kernel), grid), depthwise_correlation(x, g, grid), None
+def _convolution_rule(parts, saved, gs):
+    xs, kernel, grid = saved
+    return _convolution(gs, _flipped(kernel), grid, len(xs)), _correlation(xs, gs, grid), None
 
 
 def _correlation_rule(saved, u):
-    x, g, grid = saved
-    return depthwise3x3(g, _flipped(u), grid), depthwise3x3(x, u, grid), None
+    xs, gs, grid = saved
+    return _convolution(gs, _flipped(u), grid, len(xs)), _convolution(xs, u, grid, len(gs)), None
 
 
-_parts.defvjp(lambda x, kernel, grid, parts: (_parts(x, kernel, grid, parts), (x, kernel, grid)), _depthwise_rule)
-depthwise_correlation.defvjp(lambda x, g, grid: (depthwise_correlation(x, g, grid), (x, g, grid)), _correlation_rule)
+_convolution.defvjp(
+    lambda xs, kernel, grid, parts: (_convolution(xs, kernel, grid, parts), (xs, kernel, grid)), _convolution_rule
+)
+_correlation.defvjp(lambda xs, gs, grid: (_correlation(xs, gs, grid), (xs, gs, grid)), _correlation_rule)
