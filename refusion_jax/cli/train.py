@@ -288,7 +288,7 @@ def print_start(config, data, out: Path) -> None:
     if config.meta.first_order:
         print("meta.first_order is on: P's gradient is zero, so P stays as initialised (a control)")
     if device.platform == "cpu" and depthwise.cpp().reason:
-        print(printable(f"steps take a tenth longer than with depthwise.cc: {depthwise.cpp().reason}"))
+        print(printable(f"steps take a fifth longer than with depthwise.cc: {depthwise.cpp().reason}"))
     print(printable(f"run directory {out}"), flush=True)
 
 
