@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from scripts import fails, script
 from stand_in import SETTINGS
@@ -155,6 +156,12 @@ def test_the_devices_used(eight, monkeypatch):
     assert devices.data_mesh(2, 1) == ["0:0", "1:0"]
     with pytest.raises(ValueError, match=r"16 devices \(2 processes with 8 each\); .*data.batch=16.*train.devices=4"):
         devices.data_mesh(8)
+
+
+def test_a_batch_is_on_the_cpu_when_it_is_handed_over():
+    """A step whose batch is still on its way runs after its call, beside the next one: twice the memory."""
+    batch = {"a": np.zeros(50_000_001, np.float32)[1:]}  # 200 MB where JAX has to copy them, which takes a while
+    assert devices.put_batch(batch, None)["a"].is_ready()
 
 
 def test_a_run_on_two_devices(tmp_path, repo):
