@@ -9,7 +9,7 @@ from refusion_jax.experiments.runs import Run
 
 # Seconds on two idle CPU cores with networks of the published size (benchmarks/README.md): a step on four crops of
 # 128x128, and what every training has besides steps: starts, compiling, scoring.
-META_STEP, FUSION_STEP, BESIDES = 2.9, 0.92, 90.0
+META_STEP, FUSION_STEP, BESIDES = 1.3, 0.45, 90.0
 PIXELS = 4 * 128 * 128
 
 
