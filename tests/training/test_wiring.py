@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import jax
@@ -17,6 +18,7 @@ from refusion_jax.cli.train import load_data
 from refusion_jax.data.batches import LumaPairs
 from refusion_jax.method import steps as steps_module
 from refusion_jax.models import build as networks
+from refusion_jax.models.operators import depthwise
 from refusion_jax.report import write_run_report
 from refusion_jax.training import checkpoints, trainer
 
@@ -217,3 +219,20 @@ def test_a_third_term_of_a_loss_is_a_change_of_losses_py_alone(repo, tmp_path):
     assert fusion["fusion"] == pytest.approx(parts, rel=1e-5)
     assert "fusion_brightness" in write_run_report(tmp_path / "run").read_text()
     assert "loss.alpha3 must be 0 or more" in train(tmp_path / "other", "loss.alpha3=-1").stderr
+
+
+def test_steps_on_a_cpu_call_the_functions_in_cpp():
+    """On more than a few pixels and channels; nothing is compiled."""
+    if reason := depthwise.cpp().reason:
+        pytest.skip(f"depthwise.cc: {reason}")
+    settings = config.resolve("meie", "quick", ["model.blocks=1", "model.heads=2"])
+    modules = networks.build(**asdict(settings.model))
+    optimizers = steps_module.make_optimizers(settings.train, settings.meta)
+    nets = networks.linen_networks(*modules)
+    fusion = trainer.compiled_steps(settings, nets, optimizers, None)["fusion", False]
+    channels = networks.gradient_channels(settings.loss.sobel_form, settings.loss.proposal_form)
+    params = networks.expected_shapes(modules, channels)
+    state = jax.eval_shape(lambda params: steps_module.init_state(params, optimizers), params)
+    image = jax.ShapeDtypeStruct((4, 32, 32, 1), np.uint8)
+    program = fusion._ready().lower(state, {"a": image, "b": image}).as_text()
+    assert "@refusion_convolve" in program and "@refusion_correlate" in program
