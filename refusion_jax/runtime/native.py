@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import jax
 
+from refusion_jax.errors import InputError
+from refusion_jax.runtime.writing import write_bytes
+
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared"]
 if platform.machine() == "x86_64":
     FLAGS.append("-mprefer-vector-width=512")  # where the processor has it; compilers take halves else
@@ -43,8 +46,11 @@ def native(source: Path, functions: tuple[str, ...]) -> Native:
         name = hashlib.sha256(b"\0".join(identity)).hexdigest()[:16]
         with tempfile.TemporaryDirectory(prefix="refusion_jax_") as scratch:
             kept = Path(jax.config.values["jax_compilation_cache_dir"] or scratch) / f"{source.stem}-{name}.so"
-            if not kept.exists():
-                _build(compiler, source, kept)
+            if not kept.exists():  # written whole or not at all: other processes may be at it too
+                built = Path(scratch) / "built.so"
+                command = [compiler, *FLAGS, "-I", jax.ffi.include_dir(), str(source), "-o", str(built)]
+                subprocess.run(command, capture_output=True, check=True, timeout=300)
+                write_bytes(kept, built.read_bytes())
             library = ctypes.CDLL(str(kept))
         targets = {function: f"refusion_{function}_{name}" for function in functions}
         for function, target in targets.items():
@@ -53,18 +59,8 @@ def native(source: Path, functions: tuple[str, ...]) -> Native:
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.decode(errors="replace").splitlines() if "error" in line]
         return Native({}, f"{compiler} could not build {source.name}: {(lines or ['no reason given'])[0]}")
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, InputError, subprocess.TimeoutExpired) as error:
         return Native({}, f"{source.name} could not be built: {error}")
-
-
-def _build(compiler: str, source: Path, library: Path) -> None:
-    """The library, whole or not at all: other processes may be at it too."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".native_") as folder:
-        built = Path(folder) / library.name
-        command = [compiler, *FLAGS, "-I", jax.ffi.include_dir(), str(source), "-o", str(built)]
-        subprocess.run(command, capture_output=True, check=True, timeout=300)
-        os.replace(built, library)
 
 
 def _processor() -> bytes:

@@ -25,7 +25,7 @@ import numpy as np
 from refusion_jax.runtime.native import Native, native
 
 LANES = 16  # channels that depthwise.cc works on together
-_KERNELS: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("kernels", default=())
+_USED: ContextVar[bool] = ContextVar("kernels", default=False)
 
 # The correlation goes through blocks of TERMS * PLACES pixels, which stay in cache while all nine sums are formed.
 TERMS = 16  # products added at a time; XLA does not vectorise fewer
@@ -41,17 +41,17 @@ def cpp() -> Native:
 @contextmanager
 def kernels() -> Iterator[None]:
     """What is traced within uses depthwise.cc, if on a CPU and built: for programs that run in this process alone."""
-    token = _KERNELS.set(tuple(cpp().targets.items()) if jax.default_backend() == "cpu" else ())
+    token = _USED.set(jax.default_backend() == "cpu")
     try:
         yield
     finally:
-        _KERNELS.reset(token)
+        _USED.reset(token)
 
 
 def _kernel(name: str, *frames) -> str:
     """The registered name of a function of depthwise.cc for such frames; "" to do without."""
     fits = all(x.dtype == jnp.float32 and x.shape[1] % LANES == 0 and x.shape[0] >= SMALL for x in frames)
-    return dict(_KERNELS.get()).get(name, "") if fits else ""
+    return cpp().targets.get(name, "") if fits and _USED.get() else ""
 
 
 def offsets(pitch: int) -> list[int]:
