@@ -96,7 +96,8 @@ def make_passes(module) -> Passes:
             {"params": params}, method=lambda network: fuse_part(network.layer_list(), turn, streams, sums, grid)
         )
 
-    return Passes(tuple(jit(functools.partial(step, turn)) for turn in range(count + 1)), OWN, margin)
+    steps = (jit(functools.partial(step, turn), wide_vectors=True) for turn in range(count + 1))
+    return Passes(tuple(steps), OWN, margin)
 
 
 class Tile(NamedTuple):
@@ -125,12 +126,12 @@ def added_sums(pictures: Sequence[Sequence[Any]]) -> list[Any] | None:
 
 
 def workers() -> int:
-    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
-    more than 16, since each takes memory (TILE_BYTES)."""
+    """Tiles under way at a time. On a CPU two more than there are cores, so that none waits while tiles are cut and
+    stored; not more than 16, since each takes memory (TILE_BYTES)."""
     if jax.default_backend() != "cpu":
         return 2
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(1 + cores, 16)
+    return min(2 + cores, 16)
 
 
 def fuse_tiled(
