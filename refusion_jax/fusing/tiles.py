@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from refusion_jax.fusing.tile_store import TileStore
+from refusion_jax.models.cpp_layers import in_cpp
 from refusion_jax.models.layer_list import fuse_part
 from refusion_jax.models.operators.frames import Grid
 from refusion_jax.runtime.compiling import jit
@@ -92,12 +93,13 @@ def make_passes(module) -> Passes:
     def step(turn, params, streams, mask, sums):
         # The outermost rows and columns take the place of a border.
         grid = Grid(mask, 1, rows - 2, columns - 2, jnp.asarray(own))
-        return module.apply(
-            {"params": params}, method=lambda network: fuse_part(network.layer_list(), turn, streams, sums, grid)
-        )
 
-    steps = (jit(functools.partial(step, turn), wide_vectors=True) for turn in range(count + 1))
-    return Passes(tuple(steps), OWN, margin)
+        def part(network):
+            return fuse_part(in_cpp(network.layer_list()), turn, streams, sums, grid)
+
+        return module.apply({"params": params}, method=part)
+
+    return Passes(tuple(jit(functools.partial(step, turn)) for turn in range(count + 1)), OWN, margin)
 
 
 class Tile(NamedTuple):
@@ -126,12 +128,12 @@ def added_sums(pictures: Sequence[Sequence[Any]]) -> list[Any] | None:
 
 
 def workers() -> int:
-    """Tiles under way at a time. On a CPU two more than there are cores, so that none waits while tiles are cut and
-    stored; not more than 16, since each takes memory (TILE_BYTES)."""
+    """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
+    more than 16, since each takes memory (TILE_BYTES)."""
     if jax.default_backend() != "cpu":
         return 2
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(2 + cores, 16)
+    return min(1 + cores, 16)
 
 
 def fuse_tiled(

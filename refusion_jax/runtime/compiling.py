@@ -16,21 +16,18 @@ from refusion_jax.runtime.memory import return_freed
 # Keeps XLA's CPU backend from handing convolutions to a library path that is slow for our shapes (jaxlib 0.10):
 # measured 1.2 to 1.4 times faster training steps, results equal to 4e-7.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
-# All of AVX-512's width, where XLA takes half of it: fusing is 5 % faster, training steps, bound by memory, 1 % slower.
-WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 
 
 @cache
-def cpu_options(wide_vectors: bool = False) -> dict[str, Any]:
+def cpu_options() -> dict[str, Any]:
     """The CPU compiler options this jaxlib knows; empty on other backends and on releases without them."""
     if jax.default_backend() != "cpu":
         return {}
-    options = CPU_OPTIONS | (WIDE_VECTORS if wide_vectors else {})
     try:
-        jax.jit(lambda x: x + 1, compiler_options=options).lower(jnp.zeros(())).compile()
+        jax.jit(lambda x: x + 1, compiler_options=CPU_OPTIONS).lower(jnp.zeros(())).compile()
     except Exception:  # an unknown option is an error whose type differs by release
-        return cpu_options() if wide_vectors else {}
-    return options
+        return {}
+    return CPU_OPTIONS
 
 
 def compute_in_calls() -> None:
@@ -59,9 +56,9 @@ class Jitted:
     Nothing is compiled or asked of the backend before the first call.
     """
 
-    def __init__(self, function: Callable, wide_vectors: bool = False, **options):
+    def __init__(self, function: Callable, **options):
         update_wrapper(self, getattr(function, "func", function))
-        self._function, self._wide_vectors, self._options = function, wide_vectors, options
+        self._function, self._options = function, options
         self._compiled = None
         self._under_way: Future | None = None
 
@@ -105,8 +102,7 @@ class Jitted:
 
     def _ready(self):
         if self._compiled is None:
-            compiler_options = cpu_options(self._wide_vectors)
-            self._compiled = jax.jit(self._function, compiler_options=compiler_options, **self._options)
+            self._compiled = jax.jit(self._function, compiler_options=cpu_options(), **self._options)
         return self._compiled
 
 
@@ -127,27 +123,36 @@ def _exact():
     return jax.default_matmul_precision("float32")
 
 
-def jit(function: Callable, wide_vectors: bool = False, **options) -> Jitted:
+def jit(function: Callable, **options) -> Jitted:
     """jax.jit with float32 products kept in float32 on accelerators, and the CPU options where they exist.
 
-    wide_vectors: see WIDE_VECTORS. `options` go to jax.jit.
+    `options` go to jax.jit.
     """
-    return Jitted(function, wide_vectors, **options)
+    return Jitted(function, **options)
+
+
+def cache_folder() -> str | None:
+    """Where compiled functions are kept: in JAX_COMPILATION_CACHE_DIR, else in the user's cache folder. None where that
+    cannot be written."""
+    if (given := jax.config.values["jax_compilation_cache_dir"]) is not None:
+        return given
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.join(base, "refusion_jax", "xla")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def enable_cache() -> None:
-    """Keeps compiled functions on disk (JAX_COMPILATION_CACHE_DIR, else the user's cache folder), for the scripts.
+    """Keeps compiled functions on disk, in `cache_folder`, for the scripts.
 
     Without a folder that can be written nothing is kept; JAX would warn of every function.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        folder = os.path.join(base, "refusion_jax", "xla")
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError:
-            return
-        if not os.access(folder, os.W_OK):
+        folder = cache_folder()
+        if folder is None:
             return
         jax.config.update("jax_compilation_cache_dir", folder)
     # Less than a pass of fuse.py takes on an idle machine: with 0.5 s most of them would be compiled anew each time.

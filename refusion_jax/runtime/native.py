@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 
 from refusion_jax.errors import InputError
+from refusion_jax.runtime.compiling import cache_folder
 from refusion_jax.runtime.writing import write_bytes
 
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared"]
@@ -45,7 +46,7 @@ def native(source: Path, functions: tuple[str, ...]) -> Native:
         identity = [code, version, _processor(), jax.__version__.encode(), *map(str.encode, FLAGS)]
         name = hashlib.sha256(b"\0".join(identity)).hexdigest()[:16]
         with tempfile.TemporaryDirectory(prefix="refusion_jax_") as scratch:
-            kept = Path(jax.config.values["jax_compilation_cache_dir"] or scratch) / f"{source.stem}-{name}.so"
+            kept = Path(cache_folder() or scratch) / f"{source.stem}-{name}.so"
             if not kept.exists():  # written whole or not at all: other processes may be at it too
                 built = Path(scratch) / "built.so"
                 command = [compiler, *FLAGS, "-I", jax.ffi.include_dir(), str(source), "-o", str(built)]

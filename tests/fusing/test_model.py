@@ -35,7 +35,7 @@ def released(reference):
     that is optimised as a user's: these pictures are large."""
     optimised = compiling.cpu_options() | {"xla_backend_optimization_level": "3"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiling, "cpu_options", lambda *_: optimised)
+        patch.setattr(compiling, "cpu_options", lambda: optimised)
         yield _released(reference)
 
 

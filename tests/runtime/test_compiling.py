@@ -1,12 +1,11 @@
-"""compiling.jit: what `begin` and `prepare` do, where compiled functions are kept, options of other releases."""
+"""compiling.jit: what `begin` and `prepare` do."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refusion_jax.runtime import compiling
-from refusion_jax.runtime.compiling import cpu_options, enable_cache, jit
+from refusion_jax.runtime.compiling import enable_cache, jit
 
 
 def test_what_was_begun_is_compiled_once_and_not_run():
@@ -63,15 +62,3 @@ def test_a_call_waits_for_what_was_begun_and_gets_its_error():
 
     with pytest.raises(ZeroDivisionError):
         jit(broken).begin(np.float32(3))
-
-
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options of the CPU backend")
-def test_options_that_this_release_lacks_are_left_out(monkeypatch, request):
-    request.addfinalizer(cpu_options.cache_clear)
-    unknown = {"xla_cpu_no_such_option": 1}
-    cpu_options.cache_clear()
-    monkeypatch.setattr(compiling, "WIDE_VECTORS", unknown)
-    assert cpu_options(wide_vectors=True) == cpu_options() == compiling.CPU_OPTIONS
-    cpu_options.cache_clear()
-    monkeypatch.setattr(compiling, "CPU_OPTIONS", unknown)
-    assert cpu_options(wide_vectors=True) == cpu_options() == {}
