@@ -37,7 +37,11 @@ def test_built_once_and_kept_beside_compiled_functions(tmp_path):
     (library,) = folder.iterdir()
     before = library.stat()
     assert built(folder) == ("convolve,correlate", "") and library.stat().st_mtime_ns == before.st_mtime_ns
-    assert built() == ("convolve,correlate", "")  # without such a folder it is built for this process alone
+    user = tmp_path / "user"  # where JAX keeps nothing, in the user's cache folder
+    assert built(XDG_CACHE_HOME=str(user)) == ("convolve,correlate", "")
+    assert [path.name for path in user.glob("refusion_jax/xla/*")] == [library.name]
+    (tmp_path / "file").write_text("")  # where nothing can be kept, for this process alone
+    assert built(XDG_CACHE_HOME=str(tmp_path / "file")) == ("convolve,correlate", "")
 
 
 def test_without_a_compiler_it_says_so(tmp_path):
