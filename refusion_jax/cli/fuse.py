@@ -241,9 +241,11 @@ def checkpoint_of(arguments, task: str | None) -> Path:
 def load_model(arguments, task: str | None):
     """The model, of `task` if the checkpoint does not know its own. InputError when it is not for what is asked."""
     from refusion_jax.fusing.model import load
-    from refusion_jax.runtime.compiling import enable_cache
+    from refusion_jax.runtime.compiling import enable_cache, nothing_kept
 
     enable_cache()
+    if nothing_kept() and sys.stderr.isatty():
+        print("compiling for this machine, about 5 seconds; once, where it can be kept", file=sys.stderr)
     checkpoint = checkpoint_of(arguments, task)
     model = load(checkpoint, ("F", "P") if arguments.maps else ("F",))  # a network takes 0.1 to 0.3 s to check
     if task and model.task and task != model.task:

@@ -157,3 +157,9 @@ def enable_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", folder)
     # Less than a pass of fuse.py takes on an idle machine: with 0.5 s most of them would be compiled anew each time.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def nothing_kept() -> bool:
+    """Whether no compiled function is on disk: what comes next takes its time."""
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    return not (folder and os.path.isdir(folder) and os.listdir(folder))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refusion_jax.runtime.compiling import enable_cache, jit
+from refusion_jax.runtime.compiling import enable_cache, jit, nothing_kept
 
 
 def test_what_was_begun_is_compiled_once_and_not_run():
@@ -44,10 +44,13 @@ def test_no_cache_where_none_can_be_written(tmp_path, monkeypatch, home):
     try:
         jax.config.update("jax_compilation_cache_dir", None)
         enable_cache()
-        assert jax.config.values["jax_compilation_cache_dir"] is None
+        assert jax.config.values["jax_compilation_cache_dir"] is None and nothing_kept()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         enable_cache()
-        assert (tmp_path / "refusion_jax" / "xla").is_dir()
+        folder = tmp_path / "refusion_jax" / "xla"
+        assert folder.is_dir() and nothing_kept()
+        (folder / "jit_step").write_text("")
+        assert not nothing_kept()
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 
