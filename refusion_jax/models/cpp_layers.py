@@ -61,7 +61,7 @@ class Projection(NamedTuple):
     @property
     def operands(self) -> tuple[jax.Array, ...]:
         """As cpp_layers.cc takes them."""
-        return self.x, self.pointwise, self.depthwise.reshape(9, -1)
+        return _exact(self.x, self.pointwise, self.depthwise.reshape(9, -1))
 
 
 def projections(x: jax.Array, params: Any, parts: int, norm: Any = None) -> list[Projection]:
@@ -72,10 +72,10 @@ def projections(x: jax.Array, params: Any, parts: int, norm: Any = None) -> list
 
 def merged(base: jax.Array, out: jax.Array, grid: Grid, value: Projection, gate: Projection | None = None) -> jax.Array:
     """base + (gelu(gate) * value) @ out, without a gate base + value @ out: base (N,E), out (D,E) -> (N,E)."""
-    call = jax.ffi.ffi_call(cpp().targets["merge"], jax.ShapeDtypeStruct(base.shape, base.dtype))
+    call = jax.ffi.ffi_call(cpp().targets["merge"], jax.ShapeDtypeStruct(base.shape, np.float32))
     operands = *value.operands, *(gate or value).operands
     attributes = {"pitch": np.int64(grid.pitch), "normed": value.norm is not None, "gated": gate is not None}
-    return call(base, grid.mask, *_norm(value), out, *operands, **attributes)
+    return call(*_exact(base, grid.mask), *_norm(value), *_exact(out), *operands, **attributes)
 
 
 def attention_sums(query: Projection, key: Projection, grid: Grid) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -86,15 +86,19 @@ def attention_sums(query: Projection, key: Projection, grid: Grid) -> tuple[jax.
     matrix = jax.ShapeDtypeStruct((1, channels, channels), np.float32)
     call = jax.ffi.ffi_call(cpp().targets["sums"], [matrix, vector, vector])
     attributes = {"pitch": np.int64(grid.pitch), "normed": query.norm is not None}
-    dots, of_query, of_key = call(
-        grid.mask, grid.summed.mask, *_norm(query), *query.operands, *key.operands, **attributes
-    )
+    masks = _exact(grid.mask, grid.summed.mask)
+    dots, of_query, of_key = call(*masks, *_norm(query), *query.operands, *key.operands, **attributes)
     return dots, of_query, of_key
 
 
-def _norm(projection: Projection) -> tuple[jax.Array, jax.Array]:
+def _norm(projection: Projection) -> tuple[jax.Array, ...]:
     given = projection.norm
-    return (given["scale"], given["bias"]) if given is not None else (jnp.zeros(0), jnp.zeros(0))
+    return _exact(given["scale"], given["bias"]) if given is not None else (jnp.zeros(0), jnp.zeros(0))
+
+
+def _exact(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """float32, whatever a checkpoint's parameters are."""
+    return tuple(x.astype(np.float32) for x in arrays)
 
 
 def attended(x: jax.Array, v: Projection, heads: int, params: Any, sums: Any, grid: Grid) -> jax.Array:

@@ -62,6 +62,17 @@ def test_f_in_tiles_equals_the_network_on_the_whole(monkeypatch, size):
     assert "@refusion_sums" in program.as_text()
 
 
+def test_parameters_of_another_type_are_taken_as_float32():
+    grid, (x,) = frame(16)
+    rng = np.random.default_rng(3)
+    kernels = rng.standard_normal((16, 16)), rng.standard_normal((3, 3, 1, 16))
+    half = Projection(x, *(jnp.asarray(k, jnp.float16) for k in kernels))
+    full = Projection(x, *(jnp.asarray(k, jnp.float16).astype(jnp.float32) for k in kernels))
+    found, expected = (merged(x, p.pointwise, grid, p) for p in (half, full))
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, expected)
+
+
 def kinds(module) -> list[str]:
     """Where each of a network's attention layers is done."""
     layers = in_cpp(module.bind({"params": parameters(module)}).layer_list()).attention
