@@ -31,6 +31,7 @@ from refusion_jax.method import steps  # noqa: E402
 from refusion_jax.method.losses import sobel, squared_error  # noqa: E402
 from refusion_jax.metrics import TASK_METRICS  # noqa: E402
 from refusion_jax.models import build as networks  # noqa: E402
+from refusion_jax.models.operators.depthwise import kernels  # noqa: E402
 from refusion_jax.runtime.compiling import enable_cache, jit  # noqa: E402
 from refusion_jax.training.trainer import open_streams  # noqa: E402
 
@@ -47,14 +48,14 @@ def distilled(module, teacher, teach, config, data, length):
         edges = squared_error(sobel(fused, "components", 0.5), sobel(wanted, "components", 0.5))
         return jnp.mean(squared_error(fused, wanted)) + jnp.mean(edges)
 
-    @jit
+    @kernels()
     def step(params, state, batch):
         pair = steps.as_luma(batch)
         gradient = jax.grad(distance)(params, pair, teach(teacher, pair))
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state
 
-    state = optimizer.init(params)
+    step, state = jit(step), optimizer.init(params)
     (stream,) = open_streams(config, data, 0, "fusion", 0)
     for _ in range(length):
         params, state = step(params, state, next(stream))
