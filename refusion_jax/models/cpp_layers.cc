@@ -93,8 +93,6 @@ class Rows {
       : x_(x.typed_data()), mask_(mask), scale_(scale), bias_(bias), channels_(x.dimensions()[1]), pitch_(pitch),
         row_((pitch + RUN) * channels_) {}
 
-  int64_t channels() const { return channels_; }
-
   const float* at(int64_t row) {
     const float *from = x_ + row * pitch_ * channels_, *mask = mask_ + row * pitch_;
     float* to = row_.data();
