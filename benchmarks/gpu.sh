@@ -1,20 +1,22 @@
 #!/bin/bash
 # A quarter of an hour on a bare GPU machine: benchmarks/gpu.sh OUT [SECONDS] [STAGE ...], from the checkout's root.
 #
-# Stages, all three in this order where none is named; one that fails does not stop the next:
-#   parity  values and gradients against those stored by benchmarks/gpu_pack.py; at most 120 s
-#   speed   rows of benchmarks/speed.py; at most 150 s
-#   train   all four tasks by the documented command, side by side, until SECONDS (540) are over
+# Stages, in this order where none is named; one that fails does not stop the next:
+#   compile  what the next three need, side by side, which one after the other takes several times as long; at most 200 s
+#   parity   values and gradients against those stored by benchmarks/gpu_pack.py; at most 120 s
+#   speed    rows of benchmarks/speed.py; at most 150 s
+#   kernels  what the steps and a fused picture are made of, by benchmarks/kernels.py; at most 60 s
+#   train    all four tasks by the documented command, side by side, until SECONDS (540) are over
 # OUT gets gpu.log (everything printed), TASK.tar.gz of each task, renewed every minute (settings, pairs, records, newest
 # and best checkpoint), and xla.tar.gz, the compiled functions.
 # A later call goes on from what came back: put those files into PACK/back first.
 #
 # PACK (build/gpu): what gpu_pack.py wrote, wheels beside it. RUNS (build/gpu-runs): where the trainings are. PYTHON
-# (python3). For a rehearsal on a CPU: SPEED, TRAIN: other options of speed.py, further ones of train.py; SLOW: a factor on
-# the two limits.
+# (python3). For a rehearsal on a CPU: SPEED, KERNELS, TRAIN: other options of speed.py, other work of kernels.py, further
+# options of train.py; SLOW: a factor on the limits.
 
 out=$1 seconds=${2:-540} && shift && shift
-stages=${*:-parity speed train}
+stages=${*:-compile parity speed kernels train}
 [ -n "$out" ] || { echo "expected benchmarks/gpu.sh OUT [SECONDS] [STAGE ...]"; exit 2; }
 end=$((SECONDS + seconds))
 pack=${PACK:-build/gpu} runs=$(realpath -m "${RUNS:-build/gpu-runs}") python=${PYTHON:-python3}
@@ -37,6 +39,22 @@ stage() {
     timeout --kill-after=20 $((limit * ${SLOW:-1})) "$@"
     echo "== $name: exit status $? after $((SECONDS - begun)) s"
 }
+
+speed=${SPEED:---only fuse train --runs 1 --repeat 20}
+kernels=${KERNELS:-fuse:480x640 fuse:1024x1024 fusion:128x10 meta:128x10 fusion-bfloat16:128x10 fusion:64x10}
+
+compile_all() {
+    "$python" benchmarks/gpu_parity.py "$pack/parity.npz" >/dev/null &
+    local work
+    case $speed in *fuse*) "$python" benchmarks/speed.py --only fuse --runs 1 --repeat 1 >/dev/null & esac
+    case $speed in *train*)
+        for work in fusion meta; do "$python" benchmarks/speed.py --measure train $work --repeat 1 >/dev/null & done ;;
+    esac
+    for work in $kernels; do "$python" benchmarks/kernels.py --once "$work" & done
+    wait
+}
+export -f compile_all
+export python pack speed kernels
 
 # What a later call and the table of results need of a run, as one file that is whole at any moment.
 pack_run() {
@@ -83,12 +101,14 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>
 print("Python", sys.version.split()[0], *(f"{m.__name__} {m.__version__}" for m in (jax, flax, optax, grain, numpy) if hasattr(m, "__version__")), jax.devices())'
 for name in $stages; do
     case $name in
+        compile) stage compile 200 bash -c compile_all ;;
         parity) stage parity 120 "$python" benchmarks/gpu_parity.py "$pack/parity.npz" ;;
-        speed) stage speed 150 "$python" benchmarks/speed.py ${SPEED:---only fuse train --runs 1 --repeat 20} ;;
+        speed) stage speed 150 "$python" benchmarks/speed.py $speed ;;
+        kernels) stage kernels 60 "$python" benchmarks/kernels.py $kernels ;;
         train)
             begun=$SECONDS; echo; echo "== train"
             train_all; echo "== train: exit status $? after $((SECONDS - begun)) s" ;;
-        *) echo "no stage is called $name; there are parity, speed, train" ;;
+        *) echo "no stage is called $name; there are compile, parity, speed, kernels, train" ;;
     esac
 done
 tar czf "$out/xla.tar.gz" -C "$JAX_COMPILATION_CACHE_DIR" .

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -76,6 +77,11 @@ class Model:
     def __post_init__(self):
         self._functions.update(_compiled(networks.build(**asdict(self.settings)), self.loss))
 
+    @functools.cached_property
+    def _f(self) -> Any:
+        """F's parameters on the device."""
+        return jax.device_put(self.params.f)
+
     def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
         a, b = _checked(a, "the first image"), _checked(b, "the second image")
@@ -106,7 +112,7 @@ class Model:
         # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
         taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
         room = max(limit - taken, 0)
-        return self._functions["fuse"](self.params.f, first, second, room=room, progress=progress, **sums)
+        return self._functions["fuse"](self._f, first, second, room=room, progress=progress, **sums)
 
     def fuse_luma(
         self,

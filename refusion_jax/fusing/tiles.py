@@ -3,8 +3,9 @@
 A network that offers its list of layers (models/layer_list.py) runs in passes from one sum over the image to the next:
 each pass carries every tile on and adds up the tiles' sums; the last one ends in the fused luma. What lies between two
 passes is kept for every pixel, of the largest images partly in a file (tile_store.py). All tiles have one shape, so one
-compilation serves every image size. Tiles overlap by the reach of a pass: there are no seams. A network without such a
-list runs on the whole image at once.
+compilation serves every image size. Tiles overlap by the reach of a pass: there are no seams. An accelerator takes a
+picture as one tile, where it can, and keeps what lies between passes itself. A network without such a list runs on the
+whole image at once.
 """
 
 import functools
@@ -29,13 +30,29 @@ from refusion_jax.runtime.compiling import jit
 # working memory stays below 32 MiB, from which on the C library asks the system for it each time.
 OWN = 120, 128
 TILE_BYTES = 60 * 2**20  # working memory of a step, about
+# An accelerator's tile is the picture with its sides rounded up to multiples of SIDE, so that few sizes are compiled,
+# and of a larger one MOST rows and columns: a step then works in three gigabytes of the device's memory.
+SIDE, MOST = 128, 1024
+
+
+def own_pixels(shape: tuple[int, int]) -> tuple[int, int]:
+    """A tile's own rows and columns for images (H,W) of this shape."""
+    if jax.default_backend() == "cpu":
+        return OWN
+    rows, columns = (min(-(-side // SIDE) * SIDE, MOST) for side in shape)
+    return rows, columns
 
 
 def make_fuse(module) -> Callable:
     """fuse(params, a, b, *, room=None, progress=None, held=None, seen=None) -> F's output: `fuse_tiled`, or where the
     module has no `layer_list` the whole image at once, in as much memory as that takes; that has no sums to hold."""
     if hasattr(module, "layer_list"):
-        return functools.partial(fuse_tiled, make_passes(module))
+        passes = functools.cache(functools.partial(make_passes, module))
+
+        def tiled(params, a, b, **options):
+            return fuse_tiled(passes(own_pixels(a.shape)), params, a, b, **options)
+
+        return tiled
     network = jit(lambda params, *images: module.apply({"params": params}, *images))
 
     def fuse(params, a, b, *, room=None, progress=None, held=None, seen=None):
@@ -78,8 +95,8 @@ class Passes(NamedTuple):
         return found
 
 
-def make_passes(module) -> Passes:
-    """The passes of a network with a `layer_list`. Nothing is compiled before the first call."""
+def make_passes(module, own: tuple[int, int] = OWN) -> Passes:
+    """The passes of a network with a `layer_list`, for tiles of `own` pixels. Nothing is compiled before a call."""
 
     def count_and_reach(network):
         layers = network.layer_list()
@@ -87,19 +104,19 @@ def make_passes(module) -> Passes:
 
     count, reach = module.apply({}, method=count_and_reach)
     margin = max(reach, 1)
-    rows, columns = (side + 2 * margin for side in OWN)
-    own = np.pad(np.ones(OWN, np.float32), margin).reshape(-1, 1)
+    rows, columns = (side + 2 * margin for side in own)
+    counted = np.pad(np.ones(own, np.float32), margin).reshape(-1, 1)
 
     def step(turn, params, streams, mask, sums):
         # The outermost rows and columns take the place of a border.
-        grid = Grid(mask, 1, rows - 2, columns - 2, jnp.asarray(own))
+        grid = Grid(mask, 1, rows - 2, columns - 2, jnp.asarray(counted))
 
         def part(network):
             return fuse_part(in_cpp(network.layer_list()), turn, streams, sums, grid)
 
         return module.apply({"params": params}, method=part)
 
-    return Passes(tuple(jit(functools.partial(step, turn)) for turn in range(count + 1)), OWN, margin)
+    return Passes(tuple(jit(functools.partial(step, turn)) for turn in range(count + 1)), own, margin)
 
 
 class Tile(NamedTuple):
@@ -127,6 +144,11 @@ def added_sums(pictures: Sequence[Sequence[Any]]) -> list[Any] | None:
     return [jax.tree.map(lambda *x: np.sum(x, 0), *turn) for turn in zip(*pictures, strict=True)] or None
 
 
+def _added(parts: Sequence[Any]) -> Any:
+    """In the tiles' order and in float64, so that the sum does not depend on which tile was ready first."""
+    return jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts)
+
+
 def workers() -> int:
     """Tiles under way at a time. On a CPU one more than there are cores, so that none waits while tiles are cut; not
     more than 16, since each takes memory (TILE_BYTES)."""
@@ -149,25 +171,25 @@ def fuse_tiled(
 ) -> np.ndarray:
     """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
 
+    params: F's, better on the device than NumPy arrays, which every step would put there.
     held: sums, one for each pass but the last, that take the place of the image's own. seen: gets the image's own.
     room: bytes of memory for what lies between passes, None: as needed; the rest goes to a temporary file.
     progress(done, total) is called after each tile of each pass. Raises InputError where the disk has no room.
     """
-    work = _Work(passes, jax.device_put(params), (a, b), room)
     tiles = tiles_of(a.shape, passes.own)
+    work = _Work(passes, params, (a, b), room) if tiles[1:] or tiles[0][1:] else _Whole(passes, params, (a, b))
     done, total = 0, len(passes.steps) * sum(map(len, tiles))
     sums = None
     with ThreadPoolExecutor(workers()) as pool:
         try:
             for turn in range(len(passes.steps)):
                 parts = []
-                for part in _in_order(pool, functools.partial(work.run, turn, sums), tiles, work.store.ahead):
+                for part in _in_order(pool, functools.partial(work.run, turn, sums), tiles, work.ahead):
                     parts.append(part)
                     done += 1
                     if progress is not None:
                         progress(done, total)
-                # In the tiles' order and in float64, so that the sum does not depend on which tile was ready first.
-                sums = jax.tree.map(lambda *x: np.sum(x, 0, dtype=np.float64).astype(np.float32), *parts)
+                sums = parts[0] if len(parts) == 1 else _added(parts)
                 if seen is not None and turn < len(passes.steps) - 1:
                     seen.append(sums)
                 if held is not None and turn < len(passes.steps) - 1:
@@ -187,6 +209,7 @@ class _Work:
         self.channels = passes.channels(params)
         most = max(map(sum, self.channels[1:]), default=1)
         self.store = TileStore(self.shape, passes.own, passes.margin, most, workers(), room)
+        self.ahead = self.store.ahead
         self.fused = np.empty(self.shape, np.float32)
         self._buffers = threading.local()
 
@@ -212,6 +235,30 @@ class _Work:
             self._buffers.maps = [_aligned((*self.passes.shape, count)) for count in channels]
         self.store.read(turn - 1, tile.place, self._buffers.maps)
         return tuple(x.reshape(-1, x.shape[-1]) for x in self._buffers.maps)
+
+
+class _Whole:
+    """A pair that is a single tile: what lies between two passes stays where it was computed."""
+
+    ahead = 1
+
+    def __init__(self, passes: Passes, params: Any, images: tuple[np.ndarray, ...]):
+        self.passes, self.params, self.shape = passes, params, images[0].shape
+        ((tile,),) = tiles_of(self.shape, passes.own)
+        self.mask = jax.device_put(_cut(None, self.shape, tile, passes))
+        self.streams = tuple(jax.device_put(_cut(image, self.shape, tile, passes)) for image in images)
+
+    def run(self, turn: int, sums: Any, tile: Tile) -> Any:
+        """One step -> its sums."""
+        del tile
+        self.streams, sums = self.passes.steps[turn](self.params, self.streams, self.mask, sums)
+        return sums
+
+    @property
+    def fused(self) -> np.ndarray:
+        """The last step's result, within the image."""
+        own = tuple(slice(self.passes.margin, self.passes.margin + side) for side in self.shape)
+        return np.asarray(self.streams).reshape(self.passes.shape)[own].copy()
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -17,7 +17,6 @@ from refusion_jax.experiments.ablations.concatenation import ConcatenationFusion
 from refusion_jax.experiments.ablations.decision import DecisionFusion
 from refusion_jax.experiments.ablations.own_attention import OwnAttentionFusion
 from refusion_jax.experiments.ablations.ungated import UngatedFusion
-from refusion_jax.fusing import tiles
 from refusion_jax.fusing.tiles import fuse_tiled, make_passes
 from refusion_jax.method import meta, steps
 from refusion_jax.method.losses import LossSettings
@@ -138,9 +137,8 @@ def test_7_each_source_asks_with_its_own_query():
 
 
 @pytest.mark.parametrize("kind", [ConcatenationFusion, UngatedFusion])
-def test_they_are_fused_in_tiles_as_ours_is(kind, monkeypatch):
+def test_they_are_fused_in_tiles_as_ours_is(kind):
     module, params = initialised(kind)
-    monkeypatch.setattr(tiles, "OWN", (16, 16))
     a, b = np.random.default_rng(0).random((2, 20, 20)).astype(np.float32)
     whole = module.apply({"params": params}, a[None, :, :, None], b[None, :, :, None])[0, :, :, 0]
-    np.testing.assert_allclose(fuse_tiled(make_passes(module), params, a, b, room=None), whole, atol=1e-5)
+    np.testing.assert_allclose(fuse_tiled(make_passes(module, (16, 16)), params, a, b, room=None), whole, atol=1e-5)

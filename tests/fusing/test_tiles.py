@@ -27,9 +27,7 @@ from refusion_jax.models.layer_list import LayerList, fuse_whole
 
 def small_passes(module):
     """Its passes with tiles of a few pixels, which are compiled sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "OWN", (32, 24))
-        return make_passes(module)
+    return make_passes(module, (32, 24))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +128,13 @@ def test_a_network_without_a_list_runs_on_the_whole_image():
     fused = make_fuse(module)(params, a, b, room=0, progress=lambda *x: seen.append(x))
     np.testing.assert_allclose(fused, whole(module, params, a, b), rtol=0, atol=1e-6)
     assert fused.shape == (21, 33) and fused.dtype == np.float32 and seen == [(1, 1)]
+
+
+def test_an_accelerator_takes_a_picture_as_one_tile_where_it_can(monkeypatch):
+    assert tiles.own_pixels((480, 640)) == tiles.OWN
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert tiles.own_pixels((480, 641)) == (512, 768)
+    assert tiles.own_pixels((4000, 100)) == (tiles.MOST, 128)
 
 
 def test_every_pixel_belongs_to_one_tile():

@@ -48,12 +48,11 @@ def frame(*channels):
         {"width": 48, "heads": 3, "blocks": 1, "expansion": 1},
     ],
 )
-def test_f_in_tiles_equals_the_network_on_the_whole(monkeypatch, size):
+def test_f_in_tiles_equals_the_network_on_the_whole(size):
     """Of an image that tiles do not divide, so that some reach beyond it."""
-    monkeypatch.setattr(tiles, "OWN", (32, 24))
     module = FusionNet(**size)
     params, (a, b) = parameters(module), np.random.default_rng(0).random((2, 70, 41)).astype(np.float32)
-    passes = tiles.make_passes(module)
+    passes = tiles.make_passes(module, (32, 24))
     whole = jax.jit(module.apply)({"params": params}, a[None, :, :, None], b[None, :, :, None])
     fused = tiles.fuse_tiled(passes, params, a, b)
     np.testing.assert_allclose(fused, whole[0, :, :, 0], rtol=0, atol=3e-6)
