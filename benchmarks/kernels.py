@@ -55,12 +55,13 @@ def training(kind: str, size: str) -> dict[str, Callable]:
     modules, optimizers = networks.build(), make_optimizers()
     nets = networks.linen_networks(*modules, DTYPES[precision or "float32"])
     state = init_state(networks.init_params(modules, jax.random.key(0)), optimizers)
-    steps = dict(zip(("meta", "fusion"), make_steps(nets, LossSettings(), optimizers, make_inner_loop()), strict=True))
+    meta_step, fusion_step = make_steps(nets, LossSettings(), optimizers, make_inner_loop())
+    step = meta_step if phase == "meta" else fusion_step
     shape = (*([int(count)] if count else []), 4, int(side), int(side), 1)
     rng = np.random.default_rng(0)
     batches = [{x: rng.integers(0, 255, shape, np.uint8) for x in "ab"} for _ in range(BATCHES[phase])]
     arguments = jax.device_put((state, *batches))
-    program = jit(kernels()(several(steps[phase]) if count else steps[phase]))
+    program = jit(kernels()(several(step) if count else step))
     return {f"{kind} step {side}x{side}, {count or 1} a program": lambda: program(*arguments)}
 
 
