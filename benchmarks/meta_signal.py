@@ -1,10 +1,10 @@
 """Signal to noise of the meta-gradient (Eq. 10): is there anything for P to learn, and what does it ask for?
 
 Run from the checkout: python benchmarks/meta_signal.py --task meie --data DIR [--states 50 600 3000] [--batches 40]
-    [--ckpt RUN] [--preset tuned] [--set section.key=value] [--same-pairs] [--out FILE.jsonl]
+    [--ckpt CKPT] [--preset tuned] [--set section.key=value] [--same-pairs] [--out FILE.jsonl]
 
 F and R are trained from random numbers with w = v = 1/2, and looked at after so many fusion steps (--states); P is
-fresh. With --ckpt the parameters of a training, P's included, are one more state. At each state the derivative of L_r
+fresh. With --ckpt its parameters, P's included, are one more state. At each state the derivative of L_r
 (meta-test, at F' and R') in the maps w and v is computed on that many pairs of batches, apart for L_r's two terms.
 One plain inner step is looked at. Printed is the mean over the batches divided by its standard error (noise alone is
 within 2 in 95 % of cases):
@@ -37,6 +37,7 @@ from refusion_jax.models import build as networks  # noqa: E402
 from refusion_jax.models.build import Params  # noqa: E402
 from refusion_jax.runtime.compiling import enable_cache, jit  # noqa: E402
 from refusion_jax.training.trainer import open_streams  # noqa: E402
+from refusion_jax.weights.pretrained import find_checkpoint  # noqa: E402
 from refusion_jax.weights.reading import read_weights  # noqa: E402
 
 TERMS = ("reconstruction_intensity", "reconstruction_gradient")
@@ -197,7 +198,7 @@ def main():
         if k < max(given.states):
             state, _ = fusion_step(state, next(stream))
     if given.ckpt:
-        params, _ = read_weights(given.ckpt)
+        params, _ = read_weights(find_checkpoint(given.ckpt))
         show(f"trained: {given.ckpt}", params)
 
 
