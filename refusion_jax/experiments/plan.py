@@ -55,7 +55,7 @@ BUDGETS = {
     ),
     # 3 % of the paper's steps, in small crops: minutes of two idle CPU cores for each row and seed. The warm-up and
     # the short epochs, which the paper does not have, are what lets P find something in so short a training
-    # (docs/differences.md).
+    # (docs/findings.md).
     "small": Budget(
         epochs=40,
         meta_steps=6,

@@ -1,7 +1,7 @@
 """P that begins at a rule and learns what to change of it: for `model.proposal`, by what makes a source worth keeping.
 
 The paper's P begins near w = v = 1/2 and has to find every choice by its meta-gradient, which at our lengths asks for
-one thing and then for its opposite (docs/differences.md). Here its logits are added to those of a rule; fresh
+one thing and then for its opposite (docs/findings.md). Here its logits are added to those of a rule; fresh
 parameters change it little.
 """
 
