@@ -31,7 +31,7 @@ from refusion_jax.runtime.compiling import jit
 OWN = 120, 128
 TILE_BYTES = 60 * 2**20  # working memory of a step, about
 # An accelerator's tile is the picture with its sides rounded up to multiples of SIDE, so that few sizes are compiled,
-# and of a larger one MOST rows and columns: a step then works in three gigabytes of the device's memory.
+# and of a larger one MOST rows and columns: a step then takes 1.5 GiB, as XLA counts it for a CPU.
 SIDE, MOST = 128, 1024
 
 
