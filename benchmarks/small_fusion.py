@@ -91,7 +91,7 @@ def main():
 
     def row(name, module, params):
         """One line of the table, and F's pictures."""
-        fuse = make_fuse(module)
+        fuse, params = make_fuse(module), jax.device_put(params)
         fused = [fuse(params, *pair) for pair in sources]
         results = iter(fused)
         scores = validation_scores(

@@ -177,8 +177,9 @@ def fuse_tiled(
     progress(done, total) is called after each tile of each pass. Raises InputError where the disk has no room.
     """
     tiles = tiles_of(a.shape, passes.own)
-    work = _Work(passes, params, (a, b), room) if tiles[1:] or tiles[0][1:] else _Whole(passes, params, (a, b))
-    done, total = 0, len(passes.steps) * sum(map(len, tiles))
+    count = sum(map(len, tiles))
+    work = _Whole(passes, params, (a, b)) if count == 1 else _Work(passes, params, (a, b), room)
+    done, total = 0, len(passes.steps) * count
     sums = None
     with ThreadPoolExecutor(workers()) as pool:
         try:
@@ -189,7 +190,7 @@ def fuse_tiled(
                     done += 1
                     if progress is not None:
                         progress(done, total)
-                sums = parts[0] if len(parts) == 1 else _added(parts)
+                sums = parts[0] if count == 1 else _added(parts)
                 if seen is not None and turn < len(passes.steps) - 1:
                     seen.append(sums)
                 if held is not None and turn < len(passes.steps) - 1:
