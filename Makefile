@@ -1,4 +1,4 @@
-# make demo: train on built-in scenes for some minutes, then fuse a pair never seen. make test: the whole suite.
+# make demo: train on built-in scenes for a minute or two, then fuse a pair never seen. make test: the whole suite.
 # make lint: style, layers, types. make docs: the site with guides and reference, in site/.
 # make site: the same and, in site/fuse/, the page that fuses in the browser; make serve shows it. Needs npm.
 PYTHON ?= python3

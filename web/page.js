@@ -1,7 +1,7 @@
 // The page: two pictures in, the worker's result under a wipe line. base.js gives $ and make.
 "use strict";
 (async () => {
-  // As many as fit: 64 channels of 4 bytes lie between two passes, twice.
+  // As many as fit: 32 channels of 4 bytes lie between two passes, twice.
   const LARGEST = 6_000_000;
   const RANGES = { sources: "the levels that both sources span", minmax: "the full range", clip: "the network's own levels" };
   const names = { a: "", b: "", fused: "fused" };

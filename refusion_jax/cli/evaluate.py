@@ -16,7 +16,7 @@ from refusion_jax.cli.common import (
     progress_bar,
     run_command,
 )
-from refusion_jax.data.pairs import SPLITS, Discovery, Pair
+from refusion_jax.data.pairs import SPLITS, Discovery, Pair, split_validation
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover, expanded
 from refusion_jax.data.slices import has_volumes, sliced
@@ -65,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
         "folders of frames, and BiSWE and MS2R are scored",
     )
     add_clock_options(p.add_argument_group("videos (--pair)"))
-    add("--split", choices=SPLITS, help="only the pairs of this part, as folders' names or the manifest tell it")
+    add(
+        "--split",
+        choices=SPLITS,
+        help="only the pairs of this part, as folders' names or the manifest tell it; validation, where nothing marks "
+        "one: every tenth pair, as train holds out",
+    )
     methods = {"dest": "methods", "nargs": "+", "action": _InOrder}
     add("--ckpt", metavar="CKPT", help="runs, checkpoints, weights files; NAME=CKPT names a row", **methods)
     add("--fused", metavar="DIR", help="folders of fused images named as the pairs; NAME=DIR names a row", **methods)
@@ -98,7 +103,10 @@ def split_name(text: str) -> tuple[str | None, Path]:
 
 
 def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
-    """The pairs of a part, or all; says what else should be known of them. InputError if the part is empty."""
+    """The pairs of a part, or all; says what else should be known of them. InputError if the part is empty.
+
+    Where nothing marks a validation part, it is what a training with default settings holds out.
+    """
     for remark in found.remarks:
         print(printable(f"note: {remark}"), file=sys.stderr)
     counts = Counter(pair.split for pair in found.pairs)
@@ -110,9 +118,17 @@ def chosen_pairs(found: Discovery, split: str | None) -> list[Pair]:
                 file=sys.stderr,
             )
         return list(found.pairs)
-    if split not in counts:
+    chosen = [pair for pair in found.pairs if pair.split == split]
+    if split == "validation" and not chosen and (chosen := split_validation(found.pairs)[1]):
+        print(
+            printable(
+                f"note: {found.source} marks no validation part; scored is every tenth pair by name, as train holds out"
+            ),
+            file=sys.stderr,
+        )
+    if not chosen:
         raise InputError(f"--split {split}: {found.source} has no such pairs, but {listed}")
-    return [pair for pair in found.pairs if pair.split == split]
+    return chosen
 
 
 def load_methods(arguments, pairs) -> list[Method]:

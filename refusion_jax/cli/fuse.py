@@ -247,7 +247,8 @@ def load_model(arguments, task: str | None):
     if nothing_kept() and sys.stderr.isatty():
         print("compiling for this machine, about 5 seconds; once, where it can be kept", file=sys.stderr)
     checkpoint = checkpoint_of(arguments, task)
-    model = load(checkpoint, ("F", "P") if arguments.maps else ("F",))  # a network takes 0.1 to 0.3 s to check
+    shows_maps = arguments.maps or (arguments.report and not arguments.stack)
+    model = load(checkpoint, ("F", "P") if shows_maps else ("F",))  # a network takes 0.1 to 0.3 s to check
     if task and model.task and task != model.task:
         raise InputError(f"{checkpoint} is for the task {model.task}, not {task}; leave out --task or change --ckpt")
     model = dataclasses.replace(model, task=model.task or task, max_memory=arguments.max_memory)

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--preset",
         help="paper (default): the full recipe; quick: minutes on two CPU cores; tuned: where we depart "
-        "from the paper, hours on two CPU cores",
+        "from the paper, an hour or two of one CPU core",
     )
     add_setting_option(p, "change one setting; may be given several times")
     add("--resume", action="store_true", help="continue the run in --out from its newest checkpoint")

@@ -1,6 +1,6 @@
 """R, the source reconstruction network: both sources back from the fused image (paper, Section 3.1).
 
-The paper gives no layer list; ours is two independent branches of F's own parts (see README, "What differs").
+The paper gives no layer list; ours is two independent branches of F's own parts (docs/differences.md).
 """
 
 import jax

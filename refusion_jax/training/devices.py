@@ -2,8 +2,8 @@
 
 Every device computes the losses of its own pairs; gradients and metrics are averaged over the mesh inside the step
 (`axis` in meta.py), so the mathematics is that of one device with the whole batch. jax.shard_map and not the automatic
-partitioning: that one puts the averages into the networks' conditionals (models/depthwise.py), where devices wait for
-each other without end.
+partitioning: that one puts the averages into the networks' conditionals (models/operators/depthwise.py), where
+devices wait for each other without end.
 """
 
 from collections.abc import Callable

@@ -267,7 +267,10 @@ def test_a_folder_of_pairs_goes_on_after_a_stop(tmp_path, weights, capsys):
 def test_a_report(tmp_path, weights, pair, capsys):
     page = tmp_path / "page.html"
     fuse("--ckpt", weights, "--pair", *pair, "--out", tmp_path / "x.png", "--report", page)
-    assert f"wrote {page}" in capsys.readouterr().out and "scene_B.png" in page.read_text()
+    text = page.read_text()
+    assert f"wrote {page}" in capsys.readouterr().out and "scene_B.png" in text
+    (shown,) = json.loads(text.split('id="index">')[1].split("</script>")[0])["pairs"]
+    assert shown["layers"] == ["a", "b", "fused", "w", "v"]  # P's maps too, without --maps
     said = refused(capsys, "--ckpt", weights, "--pair", *pair, "--out", tmp_path / "y.png", "--report", pair[0])
     assert f"--report {pair[0]} would overwrite {pair[0]}" in said
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from refusion_jax import metrics
 from refusion_jax.cli.evaluate import main
+from refusion_jax.data.pairs import split_validation
 from refusion_jax.data.search import find_pairs
 from refusion_jax.errors import InputError
 from refusion_jax.evaluation import Method, describe_data, evaluate, find_fused, tables, validation_scores
@@ -250,6 +251,19 @@ def test_methods_keep_the_order_given(data, fused, tmp_path, monkeypatch):
     assert [m["checkpoint"] for m in summary["methods"].values()] == [None, "runs/m", "runs/m", None]
     # Fused here and rounded, or read from the rounded files: the same.
     assert summary["methods"]["m"]["metrics"] == summary["methods"]["z"]["metrics"]
+
+
+def test_validation_of_a_folder_without_parts_is_what_a_training_holds_out(tmp_path, capsys):
+    for i in range(21):
+        for side in ("infrared", "visible"):
+            write_image(tmp_path / "data" / side / f"{i}.png", picture(i + (side == "visible")))
+    held_out = split_validation(find_pairs(tmp_path / "data"))[1]
+    fused = fused_folder(tmp_path / "data", 0.5, "mean")
+    usual = ["--data", tmp_path / "data", "--fused", fused, "--metrics", "EN"]
+    run(*usual, "--split", "validation", out=tmp_path / "out")
+    assert [row["image"] for row in rows_of(tmp_path / "out")] == [pair.name for pair in held_out]
+    assert len(held_out) == 2 and "marks no validation part" in capsys.readouterr().err
+    assert "no such pairs, but 21 of no part" in fails(capsys, *usual, "--split", "test", "--out", tmp_path / "o")
 
 
 def test_files_without_a_pair_are_not_scored(data, fused, tmp_path):
