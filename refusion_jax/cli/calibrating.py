@@ -1,5 +1,6 @@
 """fuse --calibrate: one transform from all pairs of a rig, with a picture to check it by."""
 
+import os
 from pathlib import Path
 
 from refusion_jax.cli.common import level_rules, printable
@@ -15,12 +16,18 @@ _PAIRS = 12  # more take longer and add little
 _SHOWN = 4
 
 
-def check_calibration_options(arguments) -> None:
-    """InputError for options that do not go with --calibrate."""
+_OPTIONS = {"calibrate", "save_transform", "align", "task", "levels", "max_pixels"}
+
+
+def check_calibration_options(arguments, defaults) -> None:
+    """InputError for options that do not go with --calibrate. defaults: the arguments of an empty command line."""
     if not arguments.save_transform:
         raise InputError("--calibrate finds the transform of a rig; say where to write it: --save-transform rig.json")
-    if arguments.pair or arguments.data or arguments.stack or arguments.transform:
-        raise InputError("--calibrate fuses nothing; fuse with --transform afterwards")
+    for name, value in vars(arguments).items():
+        if name not in _OPTIONS and value != getattr(defaults, name):
+            raise InputError(f"--calibrate fuses nothing; leave out --{name.replace('_', '-')}")
+    if Path(arguments.save_transform).suffix.lower() != ".json":
+        raise InputError(f"--save-transform {arguments.save_transform}: expected a name that ends in .json")
     if arguments.align not in (None, "affine", "homography"):
         raise InputError(f"--calibrate finds an affine motion or a homography, got --align {arguments.align}")
 
@@ -28,12 +35,15 @@ def check_calibration_options(arguments) -> None:
 def calibrate_rig(arguments, task: str | None) -> int:
     """Writes the transform of the pairs in a folder, and a picture beside it; returns 0. InputError if not sure."""
     pairs = discover(arguments.calibrate, task or "ivif").require().pairs
+    path = Path(arguments.save_transform)
+    check = path.with_suffix(".jpg")
+    sources = {os.path.realpath(source) for pair in pairs for source in (pair.a, pair.b)}
+    if os.path.realpath(check) in sources:
+        raise InputError(f"the picture to check {path} by, {check}, would overwrite a source; choose another name")
     kept = pairs[:: -(-len(pairs) // _PAIRS)]
     reader = PairReader(task or "ivif", level_rules(arguments), arguments.max_pixels).over(kept)
     lumas = [(a, b) for a, b in (reader.lumas(pair) for pair in kept)]
     found = calibrate(lumas, arguments.align or "affine")
-    path = Path(arguments.save_transform)
-    check = path.with_suffix(".jpg") if path.suffix else path.with_name(path.name + ".jpg")
     write_transform(path, found.transform)
     write_image(check, alignment_check([lumas[i] for i in found.used[:_SHOWN]], found.transform))
     print(f"{found.transform}; confidence {found.transform.confidence:.2f}")

@@ -4,7 +4,9 @@ import argparse
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
@@ -115,8 +117,18 @@ def run_command(command: Callable[[], int]) -> int:
     """Runs a command; an InputError or an OSError prints `error: ...` on standard error and returns 2.
 
     What the encoding of the output does not have is printed as an escape. A reader that has seen enough (head) ends the
-    command quietly; its files are written by then.
+    command quietly; its files are written by then. SIGTERM ends it with status 143, its temporary files removed.
     """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            return _run(command)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return _run(command)
+
+
+def _run(command: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a program may have put something else in its place
             stream.reconfigure(errors="backslashreplace")

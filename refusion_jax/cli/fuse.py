@@ -52,7 +52,7 @@ def group(text: str) -> int | str:
 
 def memory(text: str) -> int:
     """A number of bytes, with K, M or G for powers of 1024."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(f"expected a size such as 2G or 800M, got {text!r}")
     return int(float(match[1]) * 1024 ** " KMG".index(match[2].upper() or " "))
@@ -201,7 +201,7 @@ def _add_alignment(g) -> None:
 def check_options(arguments) -> None:
     """InputError for options that do not go together."""
     if arguments.calibrate:
-        return check_calibration_options(arguments)
+        return check_calibration_options(arguments, parser().parse_args([]))
     if not (arguments.pair or arguments.data or arguments.stack):
         raise InputError("nothing to fuse: give --pair A B, --data DIR or --stack IMG IMG ...")
     for words in arguments.pair or ():
@@ -334,9 +334,11 @@ def run(arguments) -> int:
     make_folders([job.fused for job in waiting])
     report = open_report(arguments, model.task)
     fusion = Fusion(model, arguments, transform, report, rules_of_jobs(arguments, model.task, waiting))
-    failed = fuse_all(fusion, waiting, alone=len(jobs) == 1)
-    if report is not None and failed < len(waiting):
-        print(printable(f"wrote {report.close()}"))
+    try:
+        failed = fuse_all(fusion, waiting, alone=len(jobs) == 1)
+    finally:  # a page of the pairs fused so far where the run is stopped
+        if report is not None and len(report):
+            print(printable(f"wrote {report.close()}"))
     return exit_status(failed, len(waiting))
 
 

@@ -1,6 +1,7 @@
 """The jobs of the command fuse: read, bring to one size, align, fuse, write, one after the other."""
 
 import dataclasses
+import math
 import signal
 import sys
 import tempfile
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from refusion_jax.cli.common import printable
+from refusion_jax.cli.common import level_rules, printable
 from refusion_jax.cli.jobs import Job
 from refusion_jax.data.reading import Rules
 from refusion_jax.errors import InputError
 from refusion_jax.fusing.frame_store import FrameStore, StoredFrame
+from refusion_jax.fusing.tile_store import ADVICE
 from refusion_jax.imaging.color import finished_picture, to_luma, unit_luma
 from refusion_jax.imaging.files import Picture, levels_of_file, read_pictures, supports_16_bits, write_image
 from refusion_jax.imaging.levels import AUTO, Rule, common
@@ -31,6 +33,7 @@ from refusion_jax.tasks import STACK_TASKS
 RUN = "run"  # of --range: as "sources", with one step for all pictures of a run
 PLACE_DROPPED = "georeference dropped: the result has not this picture's size and frame"
 NO_DATA_DROPPED = "no-data value dropped: the result has the georeference of another source; see --metadata-from"
+EIGHT_BITS_NOTE = "8 bits, whose black is 0 and whose white 255: the levels given are for files of more"
 LARGE = 4_000_000  # pixels from which a single picture gets a progress bar of its own
 
 
@@ -76,14 +79,17 @@ class Fusion:
         return FrameStore((self.options.max_memory or default_max_memory()) // 4)
 
     def _run(self, job: Job, notes: Notes, store: FrameStore) -> tuple[Path, ...]:
-        pictures, images, names, facts = self._sources(job, notes, store)
+        if self.run is not None and job.fused in self.run.failed:
+            raise self.run.failed[job.fused]
+        pictures, images, kept, facts = self._sources(job, notes, store)
         fused = self._fused(job, images, self._bits(job, pictures))
-        metadata, fused = self._placed(job, pictures, fused, notes)
+        metadata, fused = self._placed(job, pictures, kept, fused, notes)
         self._write(job, fused, metadata, notes)
         maps = self._maps(job, images)
-        self._write_positions(job, images)
+        self._write_positions(job, images, kept)
         if self.report is not None:
-            facts = {"sources": ", ".join(names), "result": str(job.fused)} | facts
+            names = ", ".join(job.sources[i].name for i in kept)
+            facts = {"sources": names, "result": str(job.fused)} | facts
             self.report.add(job.name, images[0], images[-1], fused, *maps, facts)
         return job.results
 
@@ -94,7 +100,10 @@ class Fusion:
             output, ends = self._output(job, images, held=run.sums)
         # The frames of a stack are of one camera.
         run.spans.add(output, [(min(low for low, _ in ends), max(high for _, high in ends))] if job.stack else ends)
-        np.save(run.file_of(job), output)
+        try:
+            np.save(run.file_of(job), output)
+        except OSError as error:
+            raise InputError(f"cannot keep what the network gave: {error.strerror or error}; {ADVICE}") from None
 
     def sums(self, job: Job) -> list[Any]:
         """Those of the network's attention over one pair."""
@@ -106,27 +115,31 @@ class Fusion:
 
     def _sources(
         self, job: Job, notes: Notes, store: FrameStore
-    ) -> tuple[list[Picture], list[Any], list[str], dict[str, str]]:
-        """(the pictures read, their pixels as they are fused, their files' names, what the report says of them)."""
+    ) -> tuple[list[Picture], list[Any], list[int], dict[str, str]]:
+        """(the pictures read, the pixels of those that are fused, their positions, what the report says of them)."""
         rules = self.rules or job.levels or (AUTO, AUTO)
         together = job.stack or self.model.task in STACK_TASKS
         if job.stack:
             pictures = self._frames_read(job, rules[0], store)
         else:
             pictures = read_pictures(job.sources, rules, together, self.options.max_pixels, job.pages)
+        given = level_rules(self.options) or job.levels or (AUTO, AUTO)
         for side, (path, picture) in enumerate(zip(job.sources, pictures, strict=True)):
+            if given[0 if job.stack else side].kind in ("fixed", "percentile") and picture.pixels.dtype == np.uint8:
+                notes.remark(path, EIGHT_BITS_NOTE)
             for note in picture.notes:
                 notes.remark(path, note)
             if picture.levels.note:
                 notes.remark(path, f"{picture.levels.note}; --levels sets others", f"levels {0 if together else side}")
-        images, names = self._frames(job, pictures)
+        images, kept = self._frames(job, pictures)
+        names = [job.sources[i].name for i in kept]
         if job.stack and not self.options.no_check and (warning := another_scene(images, names)):
             notes.warn(
                 f"{job.name}: {warning}; --group N makes one picture of every N frames, --no-check silences this"
             )
         sizes = [picture.pixels.shape[:2] for picture in pictures]
         images, facts = self._aligned(job, images, names, notes, sizes, store)
-        return pictures, in_one_depth(images, self._bits(job, pictures)), names, facts
+        return pictures, in_one_depth(images, self._bits(job, pictures)), kept, facts
 
     def _frames_read(self, job: Job, rule: Rule, store: FrameStore) -> list[Picture]:
         """The frames of a stack with one black and one white, at one size where --resize asks for it, one after the
@@ -150,8 +163,8 @@ class Fusion:
         has_16_bits = any(picture.pixels.dtype == np.uint16 for picture in pictures)
         return self.options.depth or (16 if has_16_bits and supports_16_bits(job.fused) else 8)
 
-    def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[str]]:
-        """The pictures at one size and their files' names; of a stack each once, of a bracket by brightness."""
+    def _frames(self, job: Job, pictures: Sequence[Picture]) -> tuple[list[np.ndarray], list[int]]:
+        """The pictures at one size and their positions; of a stack each once, of a bracket by brightness."""
         images: list[Any] = [picture.pixels for picture in pictures]
         if job.stack or self.options.resize or not (self.options.align or self.transform):
             images = to_one_size(images, None if job.stack else self.options.resize)
@@ -162,7 +175,7 @@ class Fusion:
             kept = distinct(images)
             if self.model.task == "meie":  # neighbours in brightness have most in common
                 kept.sort(key=lambda i: float(unit_luma(images[i]).mean(dtype=np.float64)))
-        return [images[i] for i in kept], [job.sources[i].name for i in kept]
+        return [images[i] for i in kept], kept
 
     def _aligned(
         self,
@@ -184,13 +197,13 @@ class Fusion:
         from refusion_jax.imaging.common_frame import find_transforms, onto_one_frame
 
         images = in_one_depth(images)
-        reference = len(images) // 2 if job.stack else 0
+        reference = _reference(job, images)
         if self.transform is None:
             transforms = find_transforms(images, self.options.align, reference)
         else:
             self.transform.check_sizes(*sizes)
             transforms = self.transform.of_pictures(*images)
-        if not job.stack and images[0].size < images[1].size // images[1][0, 0].size:
+        if not job.stack and math.prod(images[0].shape[:2]) < math.prod(images[1].shape[:2]):
             notes.remark(job.sources[0], "the result has this picture's size; --resize b keeps the other one's detail")
         keep = store.keep if job.stack else np.asarray
         aligned = onto_one_frame(images, transforms, self.options.align_frame or "overlap", reference, keep)
@@ -222,8 +235,11 @@ class Fusion:
             output = self.model.network_output(*images, progress=progress, **sums)
         return output, [span_of(unit_luma(image)) for image in images]
 
-    def _write_positions(self, job: Job, images: Sequence[Any]) -> None:
-        """Which frame of a focus stack each pixel comes from, and where between the frames its focus lies."""
+    def _write_positions(self, job: Job, images: Sequence[Any], kept: Sequence[int]) -> None:
+        """Which frame of a focus stack each pixel comes from, and where between the frames its focus lies.
+
+        kept: the positions of the images among the stack's files, by which the index counts.
+        """
         if not job.positions:
             return
         from refusion_jax.fusing.stacks import focus_positions
@@ -231,22 +247,23 @@ class Fusion:
         index, depth = focus_positions(images)
         for path in job.positions:
             is_index = path.stem.endswith("_index")
-            write_image(path, index if is_index else np.rint(depth * 65535).astype(np.uint16))
+            number = np.asarray(kept, np.uint16)[index - 1] + np.uint16(1) if is_index else np.rint(depth * 65535)
+            write_image(path, number.astype(np.uint16))
 
     def _placed(
-        self, job: Job, pictures: Sequence[Picture], fused: np.ndarray, notes: Notes
+        self, job: Job, pictures: Sequence[Picture], kept: Sequence[int], fused: np.ndarray, notes: Notes
     ) -> tuple[Metadata, np.ndarray]:
         """The metadata of the result, with the place on earth of the first source whose size and frame it has, and the
-        result with 0 where that source has no data, and nowhere else."""
+        result with 0 where that source has no data, and nowhere else. kept: as `_sources` gives it."""
         if self.options.metadata_from == "none":
             return Metadata(), fused
         order = pictures if self.options.metadata_from == "a" else pictures[::-1]
         metadata = order[0].metadata.without_place()
         placed = [picture for picture in order if picture.metadata.has_place]
         aligned = self.options.align or self.transform is not None
-        kept = self.options.align_frame == "full" and pictures[len(pictures) // 2 if job.stack else 0]
+        whole = self.options.align_frame == "full" and pictures[kept[_reference(job, kept)]]
         for picture in placed:
-            if picture.pixels.shape[:2] == fused.shape[:2] and (not aligned or picture is kept):
+            if picture.pixels.shape[:2] == fused.shape[:2] and (not aligned or picture is whole):
                 place = picture.metadata
                 metadata = dataclasses.replace(metadata, geo=place.geo, no_data=place.no_data)
                 for path, other in zip(job.sources, pictures, strict=True):
@@ -280,13 +297,15 @@ class Run:
     """One range over all pictures of a run, for the frames of a sequence.
 
     sums: of F's attention over a part of them, so that F does the same at every pixel of all; None where it has none.
-    spans: from where to where its outputs and the sources go. folder: of the outputs meanwhile.
+    spans: from where to where its outputs and the sources go. folder: of the outputs meanwhile. failed: what went wrong
+    with a job when it was looked at, by its result; it is said in the job's turn.
     """
 
     jobs: Sequence[Job]
     folder: Path
     sums: list[Any] | None = None
     spans: Spans = field(default_factory=Spans)
+    failed: dict[Path, Exception] = field(default_factory=dict)
 
     def file_of(self, job: Job) -> Path:
         """Where the network's output of a job is kept."""
@@ -304,22 +323,30 @@ def fuse_all(fuse: Fusion, jobs: Sequence[Job], alone: bool) -> int:
         run = Run(jobs, Path(folder))
         pairs = [job for job in jobs if not job.stack]
         sampled = pairs[:: 1 + len(pairs) // SAMPLED]
-        run.sums = added_sums(list(_looked_at(fuse.sums, sampled, "attention of the run", alone)))
-        list(_looked_at(lambda job: fuse.look(job, run), jobs, "levels of the run", alone))
+        run.sums = added_sums(list(_looked_at(fuse.sums, sampled, "attention of the run", alone, {})))
+        list(_looked_at(lambda job: fuse.look(job, run), jobs, "levels of the run", alone, run.failed))
         fuse.run = run
         return _fuse_all(fuse, jobs, alone)
 
 
-def _looked_at(look: Callable[[Job], Any], jobs: Sequence[Job], description: str, alone: bool) -> Iterator[Any]:
-    """look(job) of each, with a progress bar. Of several, one that fails is named when it is fused in its turn."""
+def _looked_at(
+    look: Callable[[Job], Any], jobs: Sequence[Job], description: str, alone: bool, failed: dict[Path, Exception]
+) -> Iterator[Any]:
+    """look(job) of each, with a progress bar. Of several, what goes wrong with one is put into `failed`."""
     from tqdm import tqdm
 
     for job in tqdm(jobs, description, unit="pair", disable=None, leave=False):
         try:
             yield look(job)
-        except (InputError, OSError):
+        except (InputError, OSError) as error:
             if alone:
                 raise
+            failed[job.fused] = error
+
+
+def _reference(job: Job, images: Sequence[Any]) -> int:
+    """Which of the images the others are aligned to: of a stack the middle one, of a pair the first."""
+    return len(images) // 2 if job.stack else 0
 
 
 def _of_size(picture: Picture, size: tuple[int, int]) -> Picture:

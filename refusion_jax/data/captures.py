@@ -13,6 +13,7 @@ from PIL.ExifTags import IFD, Base
 
 from refusion_jax.data.pairs import natural_key
 from refusion_jax.errors import InputError
+from refusion_jax.imaging.reading import register_heif
 
 PAUSE = 10.0  # seconds without an exposure after which another scene begins
 STEP = 1 / 6  # stops within which two exposures are the same; cameras go by thirds
@@ -50,6 +51,8 @@ def by_capture(frames: Sequence[Path]) -> list[list[Path]]:
 def read_capture(path: Path) -> Capture:
     """The time and exposure that a file's EXIF tells. Aperture and sensitivity count as 1 where it has none."""
     entries: dict[int, object] = {}
+    if path.suffix.lower() in (".heic", ".heif"):
+        register_heif(path)
     with suppress(Exception), Image.open(path) as image:  # whatever is wrong with the file: it does not tell
         exif = image.getexif()
         entries = {**exif, **exif.get_ifd(IFD.Exif)}

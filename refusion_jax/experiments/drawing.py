@@ -1,5 +1,6 @@
 """What the figures show: pairs fused by checkpoints or elsewhere, the weights of P, the runs of a Table 6."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -88,11 +89,13 @@ def draw_sweep(table6: Path, pairs: Sequence[Pair], out: Path) -> list[Path]:
 
 
 def sweep_models(table6: Path, name: str) -> Iterator[tuple[str, Model]]:
-    """(value, the model of seed 0) of each value whose training is done. InputError where none is."""
+    """(value, the model of seed 0) of each value whose training is done and did not diverge. InputError where none
+    is."""
     done = 0
     for value in ALPHAS:
         run = f"{FULL if value == '1' else f'{name}-{value}'}-seed0"
-        if (table6 / "results" / f"{run}.json").exists() and (table6 / "runs" / run / "checkpoints").is_dir():
+        result = table6 / "results" / f"{run}.json"
+        if result.exists() and "metrics" in json.loads(result.read_text(encoding="utf-8")):
             done += 1
             yield value, load(table6 / "runs" / run)
     if not done:

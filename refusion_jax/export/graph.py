@@ -68,9 +68,9 @@ class Graph:
         return full
 
     def shared(self, values: Any, name: str, dtype: Any = None) -> str:
-        """A constant that several layers use: the one of this name and shape, made at the first call."""
+        """A constant that several layers use: the one of this name, type and shape, made at the first call."""
         values = np.asarray(values, dtype or self.number)
-        full = "_".join([name, *map(str, values.shape)])
+        full = "_".join([name, values.dtype.name, *map(str, values.shape)])
         self._constants[full] = values
         return full
 

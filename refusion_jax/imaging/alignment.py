@@ -131,7 +131,7 @@ def read_transform(path: Path) -> Transform:
         )
     except OSError as error:
         raise InputError(f"cannot read the transform {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: expected a transform as --save-transform writes it") from error
     if not fine:
         raise InputError(f"{path}: expected a transform as --save-transform writes it, with a matrix of 3x3 numbers")

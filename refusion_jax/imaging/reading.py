@@ -102,7 +102,11 @@ class PillowSource:
         if image.mode == "F":
             return Values(self._converted("F", np.float32))
         if image.mode in _GREY_16_MODES:
-            pixels = self._converted(image.mode, np.uint16)
+            pixels = self._converted(image.mode, np.int32 if image.mode == "I" else np.uint16)
+            if pixels.dtype == np.int32:
+                if pixels.min() < 0 or pixels.max() > 65535:
+                    return Values(pixels)
+                pixels = pixels.astype(np.uint16)
             if white in (0, 65535):
                 return self._with_declared(pixels)
             # Of a PGM Pillow gives 0..65535, whatever largest value the file names.
@@ -172,6 +176,8 @@ class PillowSource:
             remarks.append("palette converted to RGB")
         if image.mode == "RGB" and self._largest_value() > 255:
             remarks.append("16 bits read as 8: PPM in colour is read with 8 bits; PNG and TIFF keep 16")
+        if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
+            remarks.append(f"{image.info['bit_depth']} bits read as 8: HEIC is read with 8 bits; PNG and TIFF keep 16")
         with suppress(Exception):  # a damaged second frame is not ours to read
             # An MPO's others are the camera's previews.
             count = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP", "TIFF") else 1
@@ -258,7 +264,7 @@ def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
     if path.suffix.lower() in RAW_EXTENSIONS and head[:3] != b"\xff\xd8\xff" or head[4:12] == b"ftypcrx ":
         return RawSource(path, file)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        _register_heif(path)
+        register_heif(path)
     if page is not None and head[:3] == b"\xff\xd8\xff":
         require_two_pictures(path)
         file.seek(0)
@@ -269,8 +275,8 @@ def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
     return PillowSource(path, file, head, Image.open(file))
 
 
-def _register_heif(path: Path) -> None:
-    """Lets Pillow read HEIC; InputError where the library is missing."""
+def register_heif(path: Path) -> None:
+    """Lets Pillow read this HEIC file; InputError where the library is missing."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

@@ -130,15 +130,22 @@ class TiffSource:
             with suppress(Exception):  # damaged tags raise anything
                 ends = [float(np.ravel(self.page.tags.valueof(tag, default=0))[0]) for tag in (low, high)]
                 if math.isfinite(ends[0]) and ends[0] < ends[1] < math.inf:
-                    return ends[0], ends[1]
+                    low, high = sorted(map(self._as_inverted, ends))
+                    return low, high
         return None
 
     def _no_data(self) -> float | None:
         """The value without meaning, as GDAL writes it."""
         with suppress(Exception):  # a damaged tag raises anything
             value = float(self.page.tags.valueof(GDAL_NODATA))
-            return value if math.isfinite(value) else None
+            return self._as_inverted(value) if math.isfinite(value) else None
         return None
+
+    def _as_inverted(self, value: float) -> float:
+        """A value of the file as `_stored` has it: inverted where white is zero."""
+        if self.page.photometric != 0:
+            return value
+        return max(2**self.bits - 1, 255) - value if self.page.sampleformat == _UNSIGNED else -value
 
     def _description(self) -> str:
         """The kind of pixels, in words."""

@@ -54,12 +54,24 @@ def test_a_rig_is_calibrated_and_its_pairs_fused(rig, tmp_path, monkeypatch, cap
     assert "rig.json: expected a transform" in refused(capsys, *base, "--transform", out)
 
 
+def test_a_source_is_not_overwritten(rig, capsys):
+    visible = write_image(rig / "ir" / "0.jpg", read_image(rig / "ir" / "0.png"))
+    (rig / "ir" / "0.png").rename(rig / "kept.png")
+    before = visible.read_bytes()
+    said = refused(capsys, "--task", "ivif", "--calibrate", rig, "--save-transform", rig / "ir" / "0.json")
+    (rig / "kept.png").rename(rig / "ir" / "0.png")
+    assert "would overwrite a source" in said and visible.read_bytes() == before
+    visible.unlink()
+
+
 @pytest.mark.parametrize(
     "options,word",
     [
         (["--calibrate", "x"], "--save-transform rig.json"),
         (["--calibrate", "x", "--save-transform", "t.json", "--pair", "a", "b"], "fuses nothing"),
         (["--calibrate", "x", "--save-transform", "t.json", "--align", "euclidean"], "got --align euclidean"),
+        (["--calibrate", "x", "--save-transform", "t.json", "--resize", "b"], "leave out --resize"),
+        (["--calibrate", "x", "--save-transform", "t.jpg"], "ends in .json"),
     ],
 )
 def test_options_that_do_not_go_with_calibrate(options, word, capsys):

@@ -82,3 +82,15 @@ def test_other_tags_that_are_dropped_are_said(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, picture(1), photometric="minisblack", extratags=[(700, "B", 4, b"<x/>", True)])
     assert read_picture(path).notes == ("XMP dropped",)
+
+
+def test_an_aligned_bracket_has_the_place_of_its_reference(tmp_path, weights):
+    pytest.importorskip("cv2")
+    scene = np.pad(picture(5, (90, 120)), 3, "edge")
+    for name, factor in (("a_bright", 1.0), ("b_dark", 0.3), ("c_middle", 0.6)):
+        own = [(*GEO[0][:3], (factor, factor, 0.0), True), *GEO[1:]]
+        pixels = np.uint8(np.rint(scene * factor))
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="minisblack", extratags=own)
+    options = ["--align", "translation", "--align-frame", "full", "--no-check", "--out", tmp_path / "out" / "x.tif"]
+    fuse("--ckpt", weights, "--stack", *sorted(tmp_path.glob("*.tif")), *options)
+    assert tags_of(tmp_path / "out" / "x.tif")[33550][0] == 0.6  # by brightness the middle one, by name the dark one

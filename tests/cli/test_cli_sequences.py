@@ -1,5 +1,7 @@
 """--range run: the frames of a sequence with one range and one attention, so that what is still stays as it is."""
 
+import errno
+
 import numpy as np
 import pytest
 from fuse_command import fuse, refused
@@ -7,6 +9,8 @@ from picture_files import tiff
 from scipy.ndimage import binary_dilation
 from scripts import picture
 
+from refusion_jax.cli import fuse as cli
+from refusion_jax.cli import fusing
 from refusion_jax.imaging.files import read_image, write_image
 
 SIZE = 64, 80
@@ -57,3 +61,25 @@ def test_the_levels_of_the_sources_are_held_as_well(sequence, weights, tmp_path,
     still = background(tmp_path / "out", passed)
     assert np.abs(still - still[0]).max() <= 1
     assert "--skip-existing" in refused(capsys, *run, "--range", "run", "--skip-existing", "--out", tmp_path / "out")
+
+
+def test_a_full_disk_is_said_of_each_pair(sequence, weights, tmp_path, capsys, monkeypatch):
+    def save(path, array):
+        path.write_bytes(b"\x93NUMPY")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fusing.np, "save", save)
+    folder, _ = sequence
+    run = ["--ckpt", weights, "--pair", folder / "ir", folder / "vi", "--no-check", "--range", "run"]
+    assert cli.main([*map(str, run), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("No space left on device; set TMPDIR") == 8
+
+
+def test_levels_that_do_not_apply_are_said(sequence, weights, tmp_path, capsys):
+    folder, _ = sequence
+    run = ["--ckpt", weights, "--pair", folder / "counts", folder / "vi", "--no-check", "--out", tmp_path / "out"]
+    fuse(*run, "--levels", "7000,7600")
+    assert capsys.readouterr().err.count(f"{folder / 'vi' / '0.png'}: 8 bits") == 1
+    fuse(*run, "--levels", "a=7000,7600")
+    assert "8 bits" not in capsys.readouterr().err

@@ -119,3 +119,20 @@ def test_frames_of_two_sizes(tmp_path, mfif, capsys):
         fused = [read_image(tmp_path / f"{name}.png") for name in (kept, f"same_{kept}")]
         assert fused[0].shape[:2] == size and np.array_equal(*fused)
     assert "--resize" in refused(capsys, *base, "--stack", tmp_path / "in", "--out", tmp_path / "x.png")
+
+
+def test_the_index_counts_the_stack_s_own_frames(tmp_path, mfif):
+    stack = focus_stack()
+    for k, page in enumerate((stack[0], stack[0], stack[1], stack[2])):  # the second repeats the first
+        tifffile.imwrite(tmp_path / f"{k}.tif", page, photometric="minisblack")
+    fuse(
+        "--ckpt",
+        mfif,
+        "--no-check",
+        "--stack",
+        *sorted(tmp_path.glob("*.tif")),
+        "--out",
+        tmp_path / "z.png",
+        "--source-index",
+    )
+    assert set(np.unique(read_picture(tmp_path / "z_index.png", Rule("whole")).pixels)) == {1, 3, 4}

@@ -1,6 +1,7 @@
 """The figures: written as PNG and PDF at print size, the region by largest difference, the sweep, bad input."""
 
 import builtins
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,10 +77,11 @@ def test_the_region_is_where_the_detail_differs_most():
 
 
 def test_the_sweep_has_a_line_for_each_training_that_is_done(models, data, tmp_path):
-    for run in ("alpha1-0.1-seed0", "Ours-seed0", "alpha2-10-seed0"):
+    for run in ("alpha1-0.1-seed0", "Ours-seed0", "alpha2-10-seed0", "alpha1-10-seed0"):
         (tmp_path / "t6" / "runs" / run / "checkpoints").mkdir(parents=True)
         (tmp_path / "t6" / "results").mkdir(exist_ok=True)
-        (tmp_path / "t6" / "results" / f"{run}.json").write_text("{}")
+        outcome = "diverged" if run == "alpha1-10-seed0" else "metrics"
+        (tmp_path / "t6" / "results" / f"{run}.json").write_text(json.dumps({outcome: {}}))
     assert [value for value, _ in drawing.sweep_models(tmp_path / "t6", "alpha1")] == ["0.1", "1"]
     call = ["figures", "--data", data, "--table6", tmp_path / "t6", "--pairs", "03", "--out", tmp_path / "f"]
     assert experiments.main([*map(str, call)]) == 0

@@ -116,6 +116,13 @@ PAIRS = {
 }
 
 
+def test_with_colour_in_float16(tiny_model):
+    runtime = session(onnx_file(tiny_model, color=True, precision="float16"))
+    for name, (a, b) in PAIRS.items():
+        difference = np.abs(run(runtime, a, b).astype(int) - tiny_model.fuse(a, b))
+        assert difference.max() <= 3, name
+
+
 @pytest.mark.parametrize("task", ["meie", "ivif"])
 def test_with_colour_the_graph_gives_what_fuse_gives(tiny_model, task):
     model = dataclasses.replace(tiny_model, task=task)

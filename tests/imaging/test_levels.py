@@ -239,3 +239,24 @@ def test_what_is_written_says_its_levels(tmp_path, name, shape):
     faint = RNG.integers(9000, 9500, shape).astype(np.uint16)
     picture = read_picture(write_image(tmp_path / name, faint))
     assert np.array_equal(picture.pixels, faint) and not picture.levels.measured
+
+
+def test_white_as_zero_turns_no_data_and_declared_levels_too(tmp_path):
+    values = counts(1000, 3000)
+    values[:8] = 0
+    tags = [(42113, "s", 0, "0", True), (280, "H", 1, 1000, True), (281, "H", 1, 3000, True)]
+    tifffile.imwrite(tmp_path / "w.tif", values, photometric="miniswhite", extratags=tags)
+    picture = read_picture(tmp_path / "w.tif")
+    assert np.array_equal(picture.no_data, values == 0)
+    assert (picture.levels.low, picture.levels.high) == (65535 - 3000, 65535 - 1000)
+    shown = np.rint(65535 * (3000 - np.clip(values, 1000, 3000).astype(float)) / 2000)
+    assert np.abs(picture.pixels.astype(int) - np.where(values == 0, 0, shown)).max() <= 1
+
+
+def test_integers_of_32_bits_do_not_wrap_around(tmp_path):
+    values = np.tile(np.arange(0, 130_000, 1000, np.int32), (110, 1))
+    header = {"SIMPLE": "T", "BITPIX": 32, "NAXIS": 2, "NAXIS1": values.shape[1], "NAXIS2": values.shape[0]}
+    cards = "".join(f"{key:8}= {value:>20}".ljust(80) for key, value in header.items()) + "END"
+    fits = saved(tmp_path / "deep.fits", cards.ljust(2880).encode() + values.astype(">i4").tobytes())
+    picture = read_picture(fits)
+    assert (np.diff(picture.pixels[0].astype(int)) > 0).all() and picture.levels.high == 129_000

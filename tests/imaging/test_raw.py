@@ -1,5 +1,6 @@
 """Camera raw, HEIC, AVIF and JPEG 2000: read in full, or refused in one line; never a thumbnail."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -73,6 +74,25 @@ def test_damaged_raw_files(tmp_path):
     (tmp_path / "a.nef").write_bytes(whole[:2000])  # opens, and fails when it is developed
     assert image_size(tmp_path / "a.nef") == SIZE
     refused(read_picture, tmp_path / "a.nef", "LibRaw cannot read: Input/output error")
+
+
+def test_heic_of_more_bits_and_its_exif(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x8769] = {0x9003: "2026:01:01 10:00:00", 0x829A: 0.01}
+    deep = np.full((64, 64, 3), 30000, np.uint16).tobytes()
+    file = heif.from_bytes("RGB;16", (64, 64), deep)
+    file.info["exif"] = exif.tobytes()
+    file.save(str(tmp_path / "a.heic"))
+    # In a process of its own, in which no picture was read before.
+    code = "import sys; from pathlib import Path; from refusion_jax.data.captures import read_capture as r; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(r(Path(sys.argv[1])).seconds)", tmp_path / "a.heic"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "0.01", done.stderr
+    assert any("bits read as 8: HEIC" in note for note in read_picture(tmp_path / "a.heic").notes)
 
 
 @pytest.mark.parametrize(("suffix", "needs"), [("avif", "avif"), ("jp2", "jpg_2000"), ("heic", "")])

@@ -227,6 +227,8 @@ def test_a_transform_file(tmp_path):
         (good.replace("homography", "shear"), "as --save"),
         (good.replace("1.0", "-1.0"), "inside out"),
         (good.replace("1.0", "NaN"), "as --save"),
+        (good.replace("40", "Infinity"), "as --save"),
+        ("[" * 100_000, "as --save"),
     ):
         (tmp_path / "bad.json").write_text(bad)
         with pytest.raises(InputError, match=words):
