@@ -1,6 +1,6 @@
 """Fusing: load any kind of checkpoint, then fuse pairs of NumPy images, grey or colour (paper, Section 4.1, Eq. 15).
 
-Images of any size: F runs tile by tile (tiles.py), colour goes by rows.
+Images of any size: F and P run tile by tile (tiles.py, proposing.py), colour goes by rows.
 """
 
 import functools
@@ -17,12 +17,12 @@ from refusion_jax.config import Config, check, override
 from refusion_jax.data.pairs import darker_first
 from refusion_jax.errors import InputError
 from refusion_jax.fusing import stream
+from refusion_jax.fusing.proposing import make_propose
 from refusion_jax.fusing.tiles import TILE_BYTES, make_fuse, workers
 from refusion_jax.imaging.color import finished_picture, unit_luma
 from refusion_jax.imaging.pixels import check_one_size
 from refusion_jax.imaging.ranges import to_range
 from refusion_jax.method.losses import LossSettings
-from refusion_jax.method.meta import propose_weights
 from refusion_jax.models import build as networks
 from refusion_jax.models.build import NAMES, ModelSettings, Params
 from refusion_jax.runtime.compiling import jit
@@ -54,6 +54,8 @@ def default_max_memory() -> int:
 
 
 PROCESS_BYTES = 600 * 2**20  # of Python, JAX and the compiled passes
+F_PIXEL_BYTES = 3 * 3 + 3 * 4  # sources and result, up to 3 bytes a pixel each as they come, 4 of luma
+P_PIXEL_BYTES = F_PIXEL_BYTES + 20 * 4  # gradients, rules, logits and weights of both sources
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Model:
         """F's parameters on the device."""
         return jax.device_put(self.params.f)
 
+    @functools.cached_property
+    def _p(self) -> Any:
+        """P's parameters on the device."""
+        return jax.device_put(self.params.p)
+
     def _sources(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Luma of both, (H,W) float32 in [0,1], in the trained order, and whether that is (b, a)."""
         a, b = _checked(a, "the first image"), _checked(b, "the second image")
@@ -108,11 +115,13 @@ class Model:
 
     def _run_f(self, first: np.ndarray, second: np.ndarray, progress: Callable | None, **sums: Any) -> np.ndarray:
         """F's raw output on two lumas in the trained order, within the limit on memory."""
-        limit = default_max_memory() if self.max_memory is None else self.max_memory
-        # Sources and results: up to 3 bytes a pixel each as they come, 4 of luma.
-        taken = PROCESS_BYTES + workers() * TILE_BYTES + first.size * (3 * 3 + 3 * 4)
-        room = max(limit - taken, 0)
+        room = self._room(first.size, F_PIXEL_BYTES)
         return self._functions["fuse"](self._f, first, second, room=room, progress=progress, **sums)
+
+    def _room(self, pixels: int, each: int) -> int:
+        """Bytes that are left for what lies between two passes; each: of a pixel's sources and results."""
+        limit = default_max_memory() if self.max_memory is None else self.max_memory
+        return max(limit - PROCESS_BYTES - workers() * TILE_BYTES - pixels * each, 0)
 
     def fuse_luma(
         self,
@@ -186,8 +195,7 @@ class Model:
         if self.params.p is None:
             raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
         first, second, swapped = self._sources(a, b)
-        inputs = (x[None, :, :, None] for x in (first, second))
-        w, v = (np.asarray(x)[0] for x in self._functions["propose"](self.params.p, *inputs))
+        w, v = self._functions["propose"](self._p, first, second, room=self._room(first.size, P_PIXEL_BYTES))
         if swapped:
             w, v = w[..., ::-1], v[..., ::-1]
         return w, v
@@ -207,7 +215,7 @@ def _compiled(modules: tuple, loss: LossSettings) -> dict[str, Callable]:
     return {
         "fuse": make_fuse(modules[0]),
         "rebuild": jit(nets.reconstruct),
-        "propose": jit(lambda p, a, b: propose_weights(p, nets, (a, b), loss)),
+        "propose": make_propose(modules[2], nets, loss),
     }
 
 

@@ -1,4 +1,4 @@
-"""F on images of any size, tile by tile, with the result of the whole image (paper, Section 3.4).
+"""F, and the parts of P, on images of any size, tile by tile, with the result of the whole image (paper, Section 3.4).
 
 A network that offers its list of layers (models/layer_list.py) runs in passes from one sum over the image to the next:
 each pass carries every tile on and adds up the tiles' sums; the last one ends in the fused luma. What lies between two
@@ -50,7 +50,7 @@ def make_fuse(module) -> Callable:
         passes = functools.cache(functools.partial(make_passes, module))
 
         def tiled(params, a, b, **options):
-            return fuse_tiled(passes(own_pixels(a.shape)), params, a, b, **options)
+            return fuse_tiled(passes(own_pixels(a.shape[:2])), params, a, b, **options)
 
         return tiled
     network = jit(lambda params, *images: module.apply({"params": params}, *images))
@@ -85,14 +85,17 @@ class Passes(NamedTuple):
         rows, columns = self.own
         return rows + 2 * self.margin, columns + 2 * self.margin
 
-    def channels(self, params) -> list[list[int]]:
-        """Channels of each stream that each step takes. Nothing is compiled."""
-        pixels = jax.ShapeDtypeStruct((self.shape[0] * self.shape[1], 1), np.float32)
-        streams, sums, found = (pixels, pixels), None, []
+    def channels(self, params, images: Sequence[np.ndarray]) -> list[list[int]]:
+        """Channels of each stream that each step takes, and of the result. Nothing is compiled."""
+        pixels = self.shape[0] * self.shape[1]
+        mask, *streams = (
+            jax.ShapeDtypeStruct((pixels, count), np.float32) for count in (1, *map(_channels_of, images))
+        )
+        sums, found = None, []
         for step in self.steps:
             found.append([x.shape[-1] for x in streams])
-            streams, sums = step.eval_shape(params, streams, pixels, sums)
-        return found
+            streams, sums = step.eval_shape(params, tuple(streams), mask, sums)
+        return [*found, [streams.shape[-1]]]
 
 
 def make_passes(module, own: tuple[int, int] = OWN) -> Passes:
@@ -171,12 +174,13 @@ def fuse_tiled(
 ) -> np.ndarray:
     """F's raw output (H,W) float32 for luma a, b (H,W) float32 in [0,1]; equal to the network's on the whole image.
 
+    Of another network with a list of layers (P's parts): a, b (H,W,C) -> (H,W,D).
     params: F's, better on the device than NumPy arrays, which every step would put there.
     held: sums, one for each pass but the last, that take the place of the image's own. seen: gets the image's own.
     room: bytes of memory for what lies between passes, None: as needed; the rest goes to a temporary file.
     progress(done, total) is called after each tile of each pass. Raises InputError where the disk has no room.
     """
-    tiles = tiles_of(a.shape, passes.own)
+    tiles = tiles_of(a.shape[:2], passes.own)
     count = sum(map(len, tiles))
     work = _Whole(passes, params, (a, b)) if count == 1 else _Work(passes, params, (a, b), room)
     done, total = 0, len(passes.steps) * count
@@ -198,20 +202,20 @@ def fuse_tiled(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return work.fused
+    return work.fused[..., 0] if work.fused.shape[2] == 1 else work.fused
 
 
 class _Work:
-    """One pair under way: what lies between two passes, and the fused luma as it comes."""
+    """One pair under way: what lies between two passes, and the result (H,W,C) as it comes."""
 
     def __init__(self, passes: Passes, params: Any, images: tuple[np.ndarray, ...], room: int | None):
         self.passes, self.params, self.images = passes, params, images
-        self.shape = images[0].shape
-        self.channels = passes.channels(params)
+        self.shape = images[0].shape[:2]
+        *self.channels, result = passes.channels(params, images)
         most = max(map(sum, self.channels[1:]), default=1)
         self.store = TileStore(self.shape, passes.own, passes.margin, most, workers(), room)
         self.ahead = self.store.ahead
-        self.fused = np.empty(self.shape, np.float32)
+        self.fused = np.empty((*self.shape, *result), np.float32)
         self._buffers = threading.local()
 
     def run(self, turn: int, sums: Any, tile: Tile) -> Any:
@@ -223,7 +227,7 @@ class _Work:
             return jax.device_get(sums)
         margin = self.passes.margin
         own = tuple(slice(margin, margin + part.stop - part.start) for part in (tile.rows, tile.columns))
-        self.fused[tile.rows, tile.columns] = np.asarray(streams).reshape(self.passes.shape)[own]
+        self.fused[tile.rows, tile.columns] = np.asarray(streams).reshape(*self.passes.shape, -1)[own]
         return None
 
     def _streams(self, turn: int, tile: Tile) -> tuple[np.ndarray, ...]:
@@ -244,7 +248,7 @@ class _Whole:
     ahead = 1
 
     def __init__(self, passes: Passes, params: Any, images: tuple[np.ndarray, ...]):
-        self.passes, self.params, self.shape = passes, params, images[0].shape
+        self.passes, self.params, self.shape = passes, params, images[0].shape[:2]
         ((tile,),) = tiles_of(self.shape, passes.own)
         self.mask = jax.device_put(_cut(None, self.shape, tile, passes))
         self.streams = tuple(jax.device_put(_cut(image, self.shape, tile, passes)) for image in images)
@@ -257,9 +261,9 @@ class _Whole:
 
     @property
     def fused(self) -> np.ndarray:
-        """The last step's result, within the image."""
+        """The last step's result (H,W,C), within the image."""
         own = tuple(slice(self.passes.margin, self.passes.margin + side) for side in self.shape)
-        return np.asarray(self.streams).reshape(self.passes.shape)[own].copy()
+        return np.asarray(self.streams).reshape(*self.passes.shape, -1)[own].copy()
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -271,8 +275,8 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _cut(image: np.ndarray | None, shape: tuple[int, int], tile: Tile, passes: Passes) -> np.ndarray:
-    """The tile's frame (N,1) of an image (H,W) of this shape, None: of ones; zeros beyond it."""
-    frame = np.zeros(passes.shape, np.float32)
+    """The tile's frame (N,C) of an image (H,W) or (H,W,C) of this shape, None: of ones; zeros beyond it."""
+    frame = np.zeros((*passes.shape, 1 if image is None else _channels_of(image)), np.float32)
     top, left = tile.rows.start - passes.margin, tile.columns.start - passes.margin
     inside = [
         slice(max(-first, 0), min(size - first, side))
@@ -281,8 +285,13 @@ def _cut(image: np.ndarray | None, shape: tuple[int, int], tile: Tile, passes: P
     rows, columns = (
         slice(first + part.start, first + part.stop) for first, part in zip((top, left), inside, strict=True)
     )
-    frame[tuple(inside)] = 1 if image is None else image[rows, columns]
-    return frame.reshape(-1, 1)
+    frame[tuple(inside)] = 1 if image is None else image[rows, columns].reshape(frame[tuple(inside)].shape)
+    return frame.reshape(-1, frame.shape[2])
+
+
+def _channels_of(image: np.ndarray) -> int:
+    """C of (H,W,C), 1 of (H,W)."""
+    return image.shape[2] if image.ndim == 3 else 1
 
 
 def _in_order(pool: ThreadPoolExecutor, run: Callable, tiles: list[list[Tile]], ahead: int) -> Iterator:

@@ -4,19 +4,37 @@ Two sub-networks of one shape: intensity weights w from the sources, gradient we
 (the paper's "two independent pairs of outputs"; Eq. 13-14 have separate parameters for the two).
 """
 
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from refusion_jax.models.blocks import Conv3x3, Stage
+from refusion_jax.models.layer_list import EachStream, LayerList
 from refusion_jax.models.operators.depthwise import wide
 from refusion_jax.models.operators.frames import from_frame, grid_like, to_frame
 
 
-class WeightProposal(nn.Module):
-    """One pair of weights. Two (B,H,W,C) -> (B,H,W,2), positive, summing to 1: of source a, of source b.
+class BothSources(NamedTuple):
+    """Both sources in one frame, (N,C) twice -> (N,2C), or with `both_orders` in two, (a, b) and (b, a); an attention
+    layer of models/layer_list.py that needs no sums."""
 
-    rule: logits (B,H,W,2) that those of the network are added to.
+    both_orders: bool
+
+    def sums(self, streams, grid):
+        """None."""
+        return (), ()
+
+    def result(self, streams, sums, values, grid):
+        """One frame, or two."""
+        orders = (streams, streams[::-1]) if self.both_orders else (streams,)
+        return tuple(jnp.concatenate(order, -1) for order in orders)
+
+
+class WeightProposal(nn.Module):
+    """One pair of weights, as logits: two (B,H,W,C) -> (B,H,W,2), of source a and of source b.
 
     symmetric: exchanging the sources exchanges the weights, whatever the parameters: both sources pass one encoder, the
     decoder reads them in both orders, and each order's logits count for the source they belong to.
@@ -28,29 +46,48 @@ class WeightProposal(nn.Module):
     expansion: int
     symmetric: bool = False
 
-    @nn.compact
-    def __call__(self, a, b, rule):
-        def stage(name):
-            return Stage(blocks=self.blocks, heads=self.heads, expansion=self.expansion, name=name)
+    def setup(self):
+        stage = partial(Stage, self.blocks, self.heads, self.expansion)
+        self.project_in_a, self.encoder_a = Conv3x3(self.width), stage()
+        self.project_in_b, self.encoder_b = Conv3x3(self.width), stage()  # not of a symmetric one
+        self.decoder = stage()
+        self.project_out_0 = Conv3x3(self.width)
+        self.prelu = nn.PReLU(negative_slope_init=0.25)
+        self.project_out_1 = Conv3x3(2)
 
-        def encode(x, source):
-            x = Conv3x3(self.width, name=f"project_in_{source}")(x)
+    def __call__(self, a, b):
+        def encoded(x, project_in, encoder):
+            x = project_in(x)
             grid = grid_like(x)
-            return from_frame(stage(f"encoder_{source}")(to_frame(x), grid), grid)
+            return from_frame(encoder(to_frame(x), grid), grid)
 
-        if self.symmetric:
-            xa, xb = jnp.split(encode(jnp.concatenate([a, b]), "a"), 2)
+        if self.symmetric:  # as one batch, which compiles sooner than `layer_list` one after the other
+            xa, xb = jnp.split(encoded(jnp.concatenate([a, b]), self.project_in_a, self.encoder_a), 2)
             x = jnp.concatenate([jnp.concatenate([xa, xb], -1), jnp.concatenate([xb, xa], -1)])
         else:
-            x = jnp.concatenate([encode(a, "a"), encode(b, "b")], -1)
+            parts = (a, self.project_in_a, self.encoder_a), (b, self.project_in_b, self.encoder_b)
+            x = jnp.concatenate([encoded(*part) for part in parts], -1)
         grid = grid_like(x)
-        x = from_frame(stage("decoder")(to_frame(x), grid), grid)
-        x = nn.PReLU(negative_slope_init=0.25, name="prelu")(Conv3x3(self.width, name="project_out_0")(x))
-        logits = Conv3x3(2, name="project_out_1")(x)
-        if self.symmetric:
-            one, other = jnp.split(logits, 2)
-            logits = one + other[..., ::-1]
-        return nn.softmax(logits.astype(wide(logits)) + rule, -1)
+        x = from_frame(self.decoder(to_frame(x), grid), grid)
+        return self.head(jnp.split(x, 2) if self.symmetric else (x,))
+
+    def head(self, streams, grid=None):
+        """The last convolutions: one stream, or both orders -> the logits."""
+        logits = [self.project_out_1(self.prelu(self.project_out_0(x, grid)), grid) for x in streams]
+        one = logits[0].astype(wide(logits[0]))
+        return one + logits[1][..., ::-1] if self.symmetric else one
+
+    def layer_list(self) -> LayerList:
+        """The same as models/layer_list.py has it."""
+        others = (self.project_in_a, self.encoder_a) if self.symmetric else (self.project_in_b, self.encoder_b)
+        encoders = zip(self.encoder_a.layers, others[1].layers, strict=True)
+        decoder = ((layer,) * (1 + self.symmetric) for layer in self.decoder.layers)
+        return LayerList(
+            stems=(self.project_in_a, others[0]),
+            attention=(*map(EachStream, encoders), BothSources(self.symmetric), *map(EachStream, decoder)),
+            head=self.head,
+            reach=4,  # as F
+        )
 
 
 class ProposalNet(nn.Module):
@@ -67,13 +104,19 @@ class ProposalNet(nn.Module):
     expansion: int = 2
     symmetric: bool = False
 
-    @nn.compact
+    def setup(self):
+        self.intensity, self.gradient = self.part(), self.part()
+
+    @nn.nowrap
+    def part(self) -> WeightProposal:
+        """A sub-network; outside of `apply` one by itself."""
+        return WeightProposal(self.width, self.heads, self.blocks, self.expansion, self.symmetric)
+
     def __call__(self, a, b, gradient_a, gradient_b) -> tuple[jax.Array, jax.Array]:
-        size = (self.width, self.heads, self.blocks, self.expansion, self.symmetric)
         rule_w, rule_v = self.rules(a, b, gradient_a, gradient_b)
-        w = WeightProposal(*size, name="intensity")(a, b, rule_w)
-        v = WeightProposal(*size, name="gradient")(gradient_a, gradient_b, rule_v)
-        return w, v
+        w = self.intensity(a, b) + rule_w
+        v = self.gradient(gradient_a, gradient_b) + rule_v
+        return nn.softmax(w, -1), nn.softmax(v, -1)
 
     def rules(self, a, b, gradient_a, gradient_b):
         """Logits (B,H,W,2) of w and of v to begin at, for a P derived from this one (models/ruled.py)."""
