@@ -5,28 +5,43 @@ import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 HUGE_PAGES = "glibc.malloc.hugetlb"
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 RESERVE = 2 * 2**30
 
 
 def available_bytes() -> int:
-    """Bytes that new work can take without swapping: free memory and what the system can drop at once (Linux), else
-    half of all memory, else 4 GiB where the system does not tell."""
+    """Bytes that new work can take without swapping: free memory and what the system can drop at once, in a container
+    no more than its limit leaves (Linux); else half of all memory, else 4 GiB where the system does not tell."""
     try:
         found = re.search(r"MemAvailable:\s*(\d+) kB", MEMINFO.read_text())
     except OSError:  # not Linux
         found = None
     if found:
-        return 1024 * int(found[1])
+        return min([1024 * int(found[1]), *_left_in_container()])
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError, AttributeError):
         return 4 * 2**30
+
+
+def _left_in_container() -> list[int]:
+    """Bytes that a container's limit leaves, what the system can drop at once counted as free; nothing without one."""
+    for folder, limit, used in (
+        (CGROUP, "memory.max", "memory.current"),
+        (CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        with suppress(OSError, ValueError):  # no such file; "max"
+            most, taken = (int((folder / name).read_text()) for name in (limit, used))
+            cached = re.findall(r"^(?:total_)?inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+            return [max(most - taken + max(map(int, cached), default=0), 0)]
+    return []
 
 
 def restart_with_tuned_malloc() -> None:

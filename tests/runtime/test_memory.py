@@ -18,6 +18,32 @@ def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
     assert default_max_memory() == 2**30
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "cached"),
+    [
+        ("memory.max", "memory.current", "anon 5\ninactive_file 1048576\n"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "inactive_file 7\ntotal_inactive_file 1048576\n",
+        ),
+    ],
+)
+def test_a_container_s_limit_counts(monkeypatch, tmp_path, limit, used, cached):
+    (tmp_path / "meminfo").write_text("MemAvailable:   2097152 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
+    files = [tmp_path / "cgroup" / name for name in (limit, used)]
+    files[0].parent.mkdir(parents=True)
+    files[0].with_name("memory.stat").write_text(cached)
+    for values, expected in (((2**30, 2**29), 2**29 + 2**20), ((2**62, 2**29), 2**31), ((2**29, 2**30), 0)):
+        for file, value in zip(files, values, strict=True):
+            file.write_text(f"{value}\n")
+        assert memory.available_bytes() == expected
+    files[0].write_text("max\n")
+    assert memory.available_bytes() == 2**31
+
+
 def test_a_system_that_does_not_tell_gives_half_of_all_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "missing")
     sizes = {"SC_PHYS_PAGES": 2**20, "SC_PAGE_SIZE": 4096}
