@@ -76,8 +76,13 @@ def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callabl
     waiting = jobs_waiting(jobs, arguments.skip_existing)
     if not waiting:
         return 0
+    for job in waiting:
+        if not is_nifti(job.fused):
+            check_free(job.fused)
     model = load_model()
-    make_folders([job.fused for job in waiting])
+    # A series goes into its folder where that is there already: nothing need be written beside it.
+    make_folders([job.fused / "_" if job.fused.is_dir() else job.fused for job in waiting])
+    make_folders([path for job in waiting for path in job.maps])
     failed = 0
     for job in waiting:
         try:
@@ -115,11 +120,8 @@ def _planned(sources: Sequence[Sources], out: Path, arguments: Any) -> list[Job]
         jobs.append(Job(one.name, one.paths, path, extra, levels=one.levels))
     check_results(jobs)
     for job in jobs:
-        if not is_nifti(job.fused):
-            if arguments.depth == 8:
-                raise InputError("--depth 8 is for NIfTI: CT and MR images of DICOM have 16 bits; leave it out")
-            if not arguments.skip_existing:
-                check_free(job.fused)
+        if not is_nifti(job.fused) and arguments.depth == 8:
+            raise InputError("--depth 8 is for NIfTI: CT and MR images of DICOM have 16 bits; leave it out")
     return jobs
 
 
