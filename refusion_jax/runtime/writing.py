@@ -85,12 +85,16 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
+def is_half_written(path: Path) -> bool:
+    """Whether a file or folder is, by its name, what a process leaves that is killed while it writes."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 def check_free(path: Path) -> None:
-    """InputError unless nothing, or an empty folder, has this name; what `whole_folder` itself left there when it was
-    killed does not count."""
+    """InputError unless nothing, or an empty folder, has this name; what is half written does not count."""
     if path.is_dir():
         what = "is a folder with files in it"
-        taken = any(not (file.name.startswith(".") and file.suffix == ".tmp") for file in path.iterdir())
+        taken = any(not is_half_written(file) for file in path.iterdir())
     else:
         what, taken = "is a file", os.path.exists(path)
     if taken:
