@@ -87,6 +87,53 @@ def test_what_else_is_no_volume(tmp_path):
         read(folder_of(tmp_path / "plan", "rtplan.dcm"))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("RescaleSlope", None),
+        ("RescaleIntercept", None),
+        ("PixelRepresentation", None),
+        ("PixelRepresentation", "missing"),
+        ("BitsStored", "missing"),
+        ("Columns", None),
+        ("ImagePositionPatient", [0, 1]),
+        ("ImagePositionPatient", ["", "", ""]),
+        ("ImagePositionPatient", [0, 0, "nan"]),
+        ("ImageOrientationPatient", [1, 0, 0]),
+        ("PixelSpacing", 2),
+        ("SpacingBetweenSlices", [2, 2]),
+    ],
+)
+def test_damaged_headers_are_named_in_one_line(tmp_path, element, value):
+    folder = write_series(tmp_path / "mr", shape=(8, 8, 1))
+    (path,) = folder.iterdir()
+    image = pydicom.dcmread(path)
+    setattr(image, element, None if value == "missing" else value)
+    if value == "missing":
+        delattr(image, element)
+    image.save_as(path)
+    with pytest.raises(InputError, match=f"{path}: a damaged DICOM file: .") as error:
+        read(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "expected"),
+    [
+        (["40", "400"], ["", ""], None),
+        (["", "40"], ["80", "400"], None),
+        (None, "80", None),
+        ("40", None, None),
+        (["40", "400"], ["80", "800"], (0, 80)),
+        ("0", "80", (-40, 40)),
+    ],
+)
+def test_the_first_window_counts_and_an_empty_one_is_none(tmp_path, center, width, expected):
+    folder = write_series(tmp_path / "mr", shape=(8, 8, 2), WindowCenter=center, WindowWidth=width)
+    assert read(folder).window == expected
+
+
 def test_rescaling_padding_and_compression(tmp_path):
     own = dict(template="CT_small.dcm", shape=(16, 12, 3), RescaleSlope="0.5", RescaleIntercept="-100")
     half = read(write_series(tmp_path / "half", **own, PixelPaddingValue=-2000))
