@@ -200,6 +200,30 @@ def test_a_written_series_belongs_to_its_study_and_to_nobody_else(tmp_path):
         assert (again.values == values).all() and np.allclose(again.grid.affine, like.grid.affine)
 
 
+@pytest.mark.parametrize(
+    ("charset", "name", "expected"),
+    [
+        ("ISO_IR 192", "脳 PET", "ISO_IR 192"),
+        ("ISO_IR 192", "PET", "ISO_IR 100"),
+        ("ISO_IR 100", "Schädel PET", "ISO_IR 100"),
+    ],
+)
+def test_the_names_of_both_series_are_readable(tmp_path, charset, name, expected):
+    method = pydicom.Dataset()
+    method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = "1", "DCM", "geschwärzt"
+    own = {"SpecificCharacterSet": "ISO_IR 100", "SeriesDescription": "Größe", "PatientName": "Müller^Jörg"}
+    own |= {"DeidentificationMethodCodeSequence": [method], "Modality": ""}
+    b = read(write_series(tmp_path / "b", shape=(8, 8, 2), **own))
+    a = read(write_series(tmp_path / "a", shape=(8, 8, 2), SpecificCharacterSet=charset, SeriesDescription=name))
+    dicom_writing.write_series(tmp_path / "out", np.zeros((8, 8, 2), np.uint16), b, (a, b))
+    for path in (tmp_path / "out").iterdir():
+        image = pydicom.dcmread(path)
+        assert image.SpecificCharacterSet == expected and image.Modality == "MR"
+        assert image.SeriesDescription == f"Fused + {name} + Größe"
+        assert image.PatientName == "Müller^Jörg"
+        assert image.DeidentificationMethodCodeSequence[0].CodeMeaning == "geschwärzt"
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy, of the Debian package dicom3tools")
 @pytest.mark.parametrize(
     ("template", "color"), [("CT_small.dcm", False), ("MR_small.dcm", False), ("MR_small.dcm", True)]
