@@ -149,7 +149,10 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
     fused = np.empty((*reference.grid.shape, 3) if is_color else reference.grid.shape, kind, "C" if is_color else "F")
     views = [sliced(array) for array in arrays]
     rule = "sources" if arguments.range == "run" else arguments.range
-    with progress_bar(len(views[0]) + len(samples(*views)), "slice", job.name) as bar:
+    shown = samples(*views)
+    if not shown:
+        print(printable(f"warning: {job.name}: neither source shows anything; --levels sets others"), file=sys.stderr)
+    with progress_bar(len(views[0]) + len(shown), "slice", job.name) as bar:
         fuse_slices(model, views[0], views[1], sliced(fused), rule, bar.update)
     if is_nifti(job.fused):
         write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")

@@ -131,6 +131,9 @@ def test_windows_and_levels(tmp_path, capsys, mif, pet):
     assert capsys.readouterr().err == ""
     one, other = (nibabel.load(tmp_path / f"{name}.nii").get_fdata() for name in "fg")
     assert np.abs(one - other).max() > 0.1
+    fuse(*mif, shown, pet, "--levels", "5000,6000", "--out", tmp_path / "black.nii")
+    assert "neither source shows anything" in capsys.readouterr().err
+    assert not nibabel.load(tmp_path / "black.nii").get_fdata().any()
 
 
 def test_series_become_a_series_or_a_file(tmp_path, capsys, monkeypatch, mif, pet):
