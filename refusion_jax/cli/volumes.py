@@ -144,6 +144,8 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
         return slices(array, reference.grid.affine, arguments.axis or "axial")
 
     is_color = not arguments.gray and any(array.ndim == 4 for array in arrays)
+    if is_color and arguments.depth == 16:
+        raise InputError("--depth 16 is for grey volumes: in colour they have 8 bits; leave it out, or add --gray")
     deep = any(array.dtype == np.uint16 for array in arrays)
     kind = np.uint8 if is_color or (arguments.depth or (16 if deep else 8)) == 8 else np.uint16
     fused = np.empty((*reference.grid.shape, 3) if is_color else reference.grid.shape, kind, "C" if is_color else "F")

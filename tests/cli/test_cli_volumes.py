@@ -67,7 +67,7 @@ def test_two_grids_become_one(tmp_path, capsys, mif, pet, mri):
     assert coarse.shape == (20, 22, 6) and coarse.header.get_data_dtype() == np.uint8
 
 
-def test_axes_and_colour(tmp_path, mif, pet):
+def test_axes_and_colour(tmp_path, capsys, mif, pet):
     found = {}
     for axis in ("axial", "sagittal"):
         out = tmp_path / axis
@@ -78,7 +78,11 @@ def test_axes_and_colour(tmp_path, mif, pet):
         found[axis] = np.stack([stored[name].astype(int) for name in "RGB"], -1)
         assert (found[axis][..., 0] > found[axis][..., 2] + 20).any()
     assert (found["axial"] != found["sagittal"]).any()
-    fuse(*mif, pet, pet, "--pseudocolour", "hot-iron", "--gray", "--out", tmp_path / "grey.nii")
+    deep = [*mif, pet, pet, "--pseudocolour", "hot-iron", "--depth", "16", "--out", tmp_path / "grey.nii"]
+    fuse(*deep, status=2)
+    assert "--depth 16" in capsys.readouterr().err
+    assert not (tmp_path / "grey.nii").exists()
+    fuse(*deep, "--gray")
     assert nibabel.load(tmp_path / "grey.nii").header.get_data_dtype() == np.uint16
 
 
