@@ -477,6 +477,28 @@ def test_folders_that_cannot_be_searched(tmp_path, monkeypatch):
     refused(find_pairs, tmp_path, words=("cannot list", "Permission denied"))
 
 
+def test_a_folder_below_that_cannot_be_listed_is_passed_over(tmp_path, monkeypatch):
+    touch(tmp_path, "ir/1.png", "vi/1.png", "seg/1.png", "sets/s1/ir/1.png", "sets/s1/vi/1.png", "sets/s2/1.txt")
+    closed, scandir = tmp_path / "lost+found", os.scandir
+    closed.mkdir()
+
+    def forbidden(folder):
+        if folder == closed:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    everything = discover(tmp_path).require()
+    assert [pair.name for pair in everything.pairs] == ["1"]
+    assert f"{closed}: cannot list the folder: Permission denied; passed over" in everything.remarks
+    closed = tmp_path / "sets" / "s2"
+    assert [pair.name for pair in discover(tmp_path / "sets").require().pairs] == ["1"]
+    closed = tmp_path / "sets" / "s1"
+    refused(find_pairs, tmp_path / "sets", words=("s1: cannot list", "Permission denied"))  # no pair is left
+    closed = tmp_path / "ir"  # not seg/ with vi/ instead
+    refused(find_pairs, tmp_path, words=("ir: cannot list", "Permission denied"))
+
+
 def test_all_that_is_wrong_is_collected(tmp_path):
     touch(tmp_path, "s1/ir/1.png", "s1/ir/2.png", "s1/vi/1.png", "s2/ir/1.png", "s2/vi/1.png", "s2/vi/9.png")
     touch(tmp_path, "s3/CT/1.png", "s3/PET/1.png", "s3/MRI/1.png", "s4/ir/1.png", "s4/ir/1.jpg", "s4/vi/1.png")
