@@ -395,11 +395,13 @@ class _Search:
         return True
 
     def add_bracket(
-        self, listing: Listing, names: Sequence[str], path: tuple[str, ...], layout: str | None = None
+        self, listing: Listing, names: Sequence[Sequence[str]], path: tuple[str, ...], layout: str | None = None
     ) -> None:
-        """One scene."""
-        layout = layout or self.in_path(path)[0] or "brackets of exposures"
-        self.brackets.append((path, tuple(listing.folder / name for name in names), layout))
+        """One scene. Two files of one number are an error."""
+        layout, folder = layout or self.in_path(path)[0] or "brackets of exposures", listing.folder
+        for first, *others in names:
+            self.errors += [f"{folder / first} and {other} have the same number; keep one of them" for other in others]
+        self.brackets.append((path, tuple(folder / same[0] for same in names), layout))
 
     def choose_exposures(self) -> None:
         """Chooses the two exposures of every bracket found; all at once, with one progress bar."""

@@ -647,6 +647,16 @@ def test_bad_exposures_are_errors(sice):
     assert [pair.name for pair in discover(sice).pairs] == ["10"]
 
 
+def test_two_exposures_of_one_number_are_an_error(sice, tmp_path):
+    exposure(sice / "10" / "03.png", 250)
+    one, other = sice / "10" / "03.png", "3.JPG"
+    assert discover(sice).errors == (f"{one} and {other} have the same number; keep one of them",)
+    assert len(discover(sice / "10").errors) == len(discover(sice).pairs) - 1 == 1
+    for number, suffix in ((1, "png"), (2, "png"), (3, "bmp"), (3, "png")):
+        exposure(tmp_path / "set" / "tower" / f"tower_{number}.{suffix}", 50 * number)
+    refused(find_pairs, tmp_path / "set", "meie", words=("tower_3.bmp and tower_3.png", "keep one"))
+
+
 def test_brightness_is_measured_on_reduced_pictures(tmp_path, monkeypatch):
     exposure(tmp_path / "x.jpg", 77, (400, 600))
     exact = float(np.asarray(Image.open(tmp_path / "x.jpg").convert("L"), float).mean())
