@@ -188,10 +188,15 @@ def check_extra(path: Path, jobs: Iterable[Job], option: str) -> None:
 
 def jobs_waiting(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:
     """The jobs to do; says how many are left out since all their results are there."""
-    waiting = [job for job in jobs if not (skip_existing and all(path.exists() for path in job.results))]
+    waiting = [job for job in jobs if not (skip_existing and all(map(_is_written, job.results)))]
     if len(waiting) < len(jobs):
         print(f"skipped {len(jobs) - len(waiting)} of {len(jobs)}: fused already")
     return waiting
+
+
+def _is_written(result: Path) -> bool:
+    """Whether a result is there: a file, or a folder with a DICOM series."""
+    return any(result.glob("*.dcm")) if result.is_dir() else result.exists()
 
 
 def exit_status(failed: int, count: int) -> int:

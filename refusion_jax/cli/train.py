@@ -158,8 +158,11 @@ def settle(arguments):
         return out, True, resumed_config(out, arguments)
     if arguments.resume and not out.exists():
         raise InputError(f"{out} does not exist, so there is nothing to resume; leave out --resume to start a run")
-    if arguments.resume and any(out.iterdir()):
-        raise InputError(f"{out} is not a run directory (no config.toml in it); nothing to resume")
+    if arguments.resume:
+        from refusion_jax.training.run_directory import holds_anything
+
+        if holds_anything(out):
+            raise InputError(f"{out} is not a run directory (no config.toml in it); nothing to resume")
     if arguments.task is None:
         raise InputError(f"{out} holds no run yet; give --task to start one")
     return out, False, new_config(arguments)

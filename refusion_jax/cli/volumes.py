@@ -76,8 +76,13 @@ def fuse_volumes(arguments: Any, sources: Sequence[Sources], load_model: Callabl
     waiting = jobs_waiting(jobs, arguments.skip_existing)
     if not waiting:
         return 0
+    for job in waiting:
+        if not is_nifti(job.fused):
+            check_free(job.fused)
     model = load_model()
-    make_folders([job.fused for job in waiting])
+    # A series goes into its folder where that is there already: nothing need be written beside it.
+    make_folders([job.fused / "_" if job.fused.is_dir() else job.fused for job in waiting])
+    make_folders([path for job in waiting for path in job.maps])
     failed = 0
     for job in waiting:
         try:
@@ -115,11 +120,8 @@ def _planned(sources: Sequence[Sources], out: Path, arguments: Any) -> list[Job]
         jobs.append(Job(one.name, one.paths, path, extra, levels=one.levels))
     check_results(jobs)
     for job in jobs:
-        if not is_nifti(job.fused):
-            if arguments.depth == 8:
-                raise InputError("--depth 8 is for NIfTI: CT and MR images of DICOM have 16 bits; leave it out")
-            if not arguments.skip_existing:
-                check_free(job.fused)
+        if not is_nifti(job.fused) and arguments.depth == 8:
+            raise InputError("--depth 8 is for NIfTI: CT and MR images of DICOM have 16 bits; leave it out")
     return jobs
 
 
@@ -142,12 +144,17 @@ def _fuse(job: Job, arguments: Any, model: Any) -> None:
         return slices(array, reference.grid.affine, arguments.axis or "axial")
 
     is_color = not arguments.gray and any(array.ndim == 4 for array in arrays)
+    if is_color and arguments.depth == 16:
+        raise InputError("--depth 16 is for grey volumes: in colour they have 8 bits; leave it out, or add --gray")
     deep = any(array.dtype == np.uint16 for array in arrays)
     kind = np.uint8 if is_color or (arguments.depth or (16 if deep else 8)) == 8 else np.uint16
     fused = np.empty((*reference.grid.shape, 3) if is_color else reference.grid.shape, kind, "C" if is_color else "F")
     views = [sliced(array) for array in arrays]
     rule = "sources" if arguments.range == "run" else arguments.range
-    with progress_bar(len(views[0]) + len(samples(*views)), "slice", job.name) as bar:
+    shown = samples(*views)
+    if not shown:
+        print(printable(f"warning: {job.name}: neither source shows anything; --levels sets others"), file=sys.stderr)
+    with progress_bar(len(views[0]) + len(shown), "slice", job.name) as bar:
         fuse_slices(model, views[0], views[1], sliced(fused), rule, bar.update)
     if is_nifti(job.fused):
         write_nifti(job.fused, fused, reference, "ReFusion, fused; not for diagnosis")

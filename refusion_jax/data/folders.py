@@ -193,19 +193,19 @@ def has_pairs(listing: Listing) -> bool:
     return files is not None and bool(files.pairs)
 
 
-def bracket(listing: Listing) -> tuple[str, ...]:
-    """The images of a folder that holds one picture numbered through, in the order of the numbers; () if it does not.
+def bracket(listing: Listing) -> list[list[str]]:
+    """The images of each number of a folder that holds one picture numbered through, in order; of another none.
 
     Either 1.JPG, 2.JPG, ... (SICE) or NAME_1, NAME_2, ..., and nothing else but what has no number.
     """
-    scenes: dict[str, dict[int, str]] = {}
+    scenes: dict[str, dict[int, list[str]]] = {}
     for name in listing.images:
         if match := re.fullmatch(r"(\d+)|(.+)_(\d{1,6})", stem_of(name)):
-            scenes.setdefault(fold(match[2] or ""), {})[int(match[1] or match[3])] = name
+            scenes.setdefault(fold(match[2] or ""), {}).setdefault(int(match[1] or match[3]), []).append(name)
     if len(scenes) != 1:
-        return ()
+        return []
     (files,) = scenes.values()
-    return tuple(files[number] for number in sorted(files))
+    return [files[number] for number in sorted(files)]
 
 
 # Files of two folders.

@@ -67,7 +67,7 @@ def list_hash(task: str | None, rows: Sequence[tuple[str, ...]]) -> str:
     and b stand behind these in a row that has any."""
     total = hashlib.sha256(f"{_TITLE} {_VERSION}\0{task or ''}\n".encode())
     for row in sorted(rows):
-        total.update("\0".join(row).encode() + b"\n")
+        total.update("\0".join(row).encode("utf-8", "surrogateescape") + b"\n")
     return total.hexdigest()
 
 
@@ -92,8 +92,9 @@ def write(path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashe
         files = [_portable(file, root) for file in (pair.a, pair.b)]
         if (problem := _name_problem(pair.name)) is not None:
             raise InputError(f"a manifest cannot hold the name {pair.name!r}: {problem}; rename the file")
-        rows.append((pair.name, *files, pair.split or "", *hashes.get(pair.name, ("", "")), *_levels_of(pair)))
-    total = list_hash(task, [(name, split, *more) for name, _, _, split, *more in rows])
+        name, *more = hashed_row(pair, hashes)
+        rows.append((name, *files, *more))
+    total = list_hash(task, [hashed_row(pair, hashes) for pair in pairs])
     columns = COLUMNS
     if any(pair.levels for pair in pairs):
         columns, rows = COLUMNS + LEVELS, [row + ("",) * (len(COLUMNS + LEVELS) - len(row)) for row in rows]
@@ -112,9 +113,9 @@ def write(path: Path, pairs: Sequence[Pair], root: Path, task: str | None, hashe
     return total
 
 
-def _levels_of(pair: Pair) -> tuple[str, ...]:
-    """The fields of a pair's levels; none where it has none."""
-    return tuple(map(text_of, pair.levels)) if pair.levels else ()
+def hashed_row(pair: Pair, hashes: dict[str, tuple[str, str]]) -> tuple[str, ...]:
+    """What `list_hash` takes of a pair. hashes: as in Manifest."""
+    return pair.name, pair.split or "", *hashes.get(pair.name, ("", "")), *map(text_of, pair.levels or ())
 
 
 def check_new(path: Path) -> None:
@@ -172,8 +173,7 @@ def read(path: Path, task: str | None = None, root: Path | None = None) -> Manif
     elif not root.is_dir():
         raise InputError(f"{root}: expected the folder of the files that {path} lists, but it does not exist")
     pairs, hashes, problems = _pairs_in(columns, rows, path, root)
-    content = [(pair.name, pair.split or "", *hashes.get(pair.name, ("", "")), *_levels_of(pair)) for pair in pairs]
-    total = list_hash(own_task, content)
+    total = list_hash(own_task, [hashed_row(pair, hashes) for pair in pairs])
     if "sha256" in head and not problems and head["sha256"].lower() != total:
         problems.append(
             f"{path}: was changed after it was written: its rows have the hash {total}, it says"

@@ -273,6 +273,7 @@ class _Search:
         self.unpaired: list[Unpaired] = []
         self.errors: list[str] = []
         self.aside: list[Path] = []
+        self.unlisted: list[str] = []  # why, of folders that cannot be listed
 
     def visit(self, listing: Listing, path: tuple[str, ...], above: frozenset[str]) -> None:
         """Tries every form at a folder, from the most to the least certain; then looks below."""
@@ -281,7 +282,7 @@ class _Search:
         real = os.path.realpath(listing.folder)
         if len(above) >= MAX_DEPTH or real in above:  # in above: a link to a folder above
             return
-        below = [self.tree.scan(listing.folder / name) for name in listing.folders]
+        below = self.listings_in(listing)
         split_above = datasets.split_of((*self.above_root[-1:], *path)) is not None
         try:
             sides = known_folders(listing.folder, below, self.task, split_above)
@@ -301,6 +302,17 @@ class _Search:
                 self.aside.append(one.folder)
             else:
                 self.visit(one, (*path, one.name), above | {real})
+
+    def listings_in(self, listing: Listing) -> list[Listing]:
+        """Those of the folders in a folder. One that cannot be listed, such as lost+found, is passed over; one that is
+        called as a source is an error, for others could be taken in its place."""
+        below = []
+        for name in listing.folders:
+            try:
+                below.append(self.tree.scan(listing.folder / name))
+            except InputError as error:
+                (self.errors if datasets.role(name) else self.unlisted).append(str(error))
+        return below
 
     def in_path(self, path: tuple[str, ...]) -> tuple[str | None, str | None]:
         """(data set, task) by the names of the folders down to here."""
@@ -383,11 +395,13 @@ class _Search:
         return True
 
     def add_bracket(
-        self, listing: Listing, names: Sequence[str], path: tuple[str, ...], layout: str | None = None
+        self, listing: Listing, names: Sequence[Sequence[str]], path: tuple[str, ...], layout: str | None = None
     ) -> None:
-        """One scene."""
-        layout = layout or self.in_path(path)[0] or "brackets of exposures"
-        self.brackets.append((path, tuple(listing.folder / name for name in names), layout))
+        """One scene. Two files of one number are an error."""
+        layout, folder = layout or self.in_path(path)[0] or "brackets of exposures", listing.folder
+        for first, *others in names:
+            self.errors += [f"{folder / first} and {other} have the same number; keep one of them" for other in others]
+        self.brackets.append((path, tuple(folder / same[0] for same in names), layout))
 
     def choose_exposures(self) -> None:
         """Chooses the two exposures of every bracket found; all at once, with one progress bar."""
@@ -425,6 +439,8 @@ class _Search:
             )
             for key, own in forms.items()
         )
+        if not pairs:
+            self.errors = self.unlisted + self.errors
         if not (pairs or self.errors or self.unpaired):
             self.errors += _four_channels(self.tree) or _other_files(self.root, self.tree)
         return Discovery(
@@ -439,6 +455,7 @@ class _Search:
 
     def remarks(self, groups: Sequence[Group]) -> Iterator[str]:
         """What to know though nothing is wrong."""
+        yield from (f"{line}; passed over" for line in self.unlisted)
         if self.brackets and self.exposures is None:
             yield (
                 f"the two exposures of each of {len(self.brackets)} brackets were chosen by measured brightness;"

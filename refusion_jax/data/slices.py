@@ -61,8 +61,9 @@ def sliced(
     """Writes the slices of all pairs of volumes into a folder, as pictures of 8 bits.
 
     Both volumes of a pair are on the finer grid. rules: the levels of source a and b, None: those of each pair, or else
-    of each file; they hold over a volume. validation_every: which volumes are for validation where nothing marks them,
-    as `split_validation`: no slice of a volume that is trained on is among them. Raises InputError for levels "run".
+    of each file; they hold over a volume. validation_every: which pairs become those for validation, as
+    `split_validation` of the volumes: no slice of a volume that is trained on is among them. Raises InputError for
+    levels "run".
     """
     if rules and RUN in rules:
         raise InputError("levels run is for pictures: volumes have one range each; give LO,HI, or leave it out")
@@ -71,6 +72,8 @@ def sliced(
     result = Sliced([], {}, [])
     resampled = volumes = 0
     for pair in pairs:
+        if pair.name in held_out:
+            pair = dataclasses.replace(pair, split="validation")
         if not has_volumes([pair]):
             result.pairs.append(dataclasses.replace(pair, levels=rules or pair.levels))
             continue
@@ -82,8 +85,7 @@ def sliced(
         volumes += 1
         resampled += any("resampled" in note for note in both.notes)
         result.remarks.extend(f"pair {pair.name}: {line}" for line in both.warnings)
-        split = pair.split or ("validation" if pair.name in held_out else "train" if held_out else None)
-        found += _written(dataclasses.replace(pair, split=split), both.arrays, both.reference.grid.affine, folder)
+        found += _written(pair, both.arrays, both.reference.grid.affine, folder)
         progress()
     result.pairs.extend(found)
     result.remarks.append(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from refusion_jax.data.datasets import fold
 from refusion_jax.data.pairs import Pair
 from refusion_jax.errors import InputError
 from refusion_jax.imaging.files import READABLE_EXTENSIONS
@@ -145,7 +146,7 @@ def _stems_below(folder: Path) -> dict[str, list[Path]]:
             if os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS and not name.startswith("."):
                 path = Path(root, name)
                 relative = path.relative_to(folder).as_posix()
-                stems.setdefault(os.path.splitext(relative)[0].casefold(), []).append(path)
+                stems.setdefault(fold(os.path.splitext(relative)[0]), []).append(path)
     return stems
 
 
@@ -153,9 +154,9 @@ def _possible_stems(name: str, pairs: Sequence[Pair]) -> list[str]:
     """The folded stems that mean this pair, best first."""
     last = name.rsplit("/", 1)[-1]
     stems = [name, name.replace("/", "_")]
-    if sum(pair.name.rsplit("/", 1)[-1].casefold() == last.casefold() for pair in pairs) == 1:
+    if sum(fold(pair.name.rsplit("/", 1)[-1]) == fold(last) for pair in pairs) == 1:
         stems.append(last)
-    return list(dict.fromkeys(stem.casefold() for stem in stems))
+    return list(dict.fromkeys(map(fold, stems)))
 
 
 def _continued(stem: str, known: set[str]) -> str | None:

@@ -85,7 +85,7 @@ def describe_data(folder: Path, task: str | None, pairs: Sequence[Pair]) -> Data
     """Reads every file once for the hash. Raises OSError where a file cannot be read."""
     total = hashlib.sha256()
     for pair in sorted(pairs, key=lambda pair: pair.name):
-        total.update(pair.name.encode() + b"\0")
+        total.update(pair.name.encode("utf-8", "surrogateescape") + b"\0")
         for path in (pair.a, pair.b):
             with open(path, "rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
@@ -147,7 +147,7 @@ def open_rows(table: Path | None, metrics: Sequence[str], identity: Mapping[str,
         return
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        file = open(table, "w", newline="", encoding="utf-8")
+        file = open(table, "w", newline="", encoding="utf-8", errors="backslashreplace")  # names may be no UTF-8
     except OSError as error:
         raise InputError(f"cannot write {table}: {error.strerror}; choose another --out") from error
     with file:

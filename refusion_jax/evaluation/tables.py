@@ -163,7 +163,7 @@ def write_reports(folder: Path, evaluation: Evaluation, table: PaperTable | None
         LATEX: as_latex(evaluation, table),
     }
     for name, content in contents.items():
-        write_bytes(folder / name, content.encode())
+        write_bytes(folder / name, content.encode(errors="backslashreplace"))  # names of files may be no UTF-8
     return [folder / name for name in contents]
 
 

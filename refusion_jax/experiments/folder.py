@@ -14,7 +14,7 @@ from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
 from refusion_jax.experiments.plan import Budget
 from refusion_jax.experiments.runs import Setup
-from refusion_jax.runtime.writing import write_bytes
+from refusion_jax.runtime.writing import is_half_written, write_bytes
 
 ABOUT = "experiment.json"
 PAIRS = "pairs.csv"
@@ -37,28 +37,37 @@ def open_folder(
     """
     pairs, split = divided(discover(data, task).require().pairs, data)
     hashes = {pair.name: (manifest.file_hash(pair.a), manifest.file_hash(pair.b)) for pair in pairs}
-    rows = [(pair.name, pair.split or "", *hashes[pair.name]) for pair in pairs]
     about = {
         "experiment": experiment,
         "task": task,
         "budget": budget_name,
         "settings": json.loads(json.dumps(asdict(budget))) | {"seeds": None},  # more seeds may be added
         "assignments": list(assignments),
-        "data_sha256": manifest.list_hash(task, rows),
+        "data_sha256": manifest.list_hash(task, [manifest.hashed_row(pair, hashes) for pair in pairs]),
         "pairs_trained": sum(pair.split == "train" for pair in pairs),
         "pairs_scored": sum(pair.split == split for pair in pairs),
     }
     if (out / ABOUT).exists():
         _require_same(out, about)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (out.is_dir() and _is_free(out, about["data_sha256"])):
         raise InputError(f"{out} exists and holds no experiment; choose another --out")
     elif begin:
-        root = data if data.is_dir() else data.parent
-        manifest.write(out / PAIRS, pairs, root, task, hashes)
+        if not (out / PAIRS).exists():
+            root = data if data.is_dir() else data.parent
+            manifest.write(out / PAIRS, pairs, root, task, hashes)
         write_bytes(out / ABOUT, (json.dumps({**about, "data": str(data.resolve())}, indent=2) + "\n").encode())
     return Setup(
         out, task, (out / PAIRS).resolve(), about["data_sha256"], split, budget, tuple(assignments), current_commit()
     )
+
+
+def _is_free(out: Path, data_sha256: str) -> bool:
+    """Whether a folder is empty, or holds what a start with the same pairs leaves that failed: their list alone."""
+    names = {path.name for path in out.iterdir() if not is_half_written(path)}
+    if names != {PAIRS}:
+        return not names
+    listed = manifest.read(out / PAIRS)
+    return listed.sha256 == data_sha256 and not listed.problems
 
 
 def divided(pairs: Sequence[Pair], data: Path) -> tuple[list[Pair], str]:

@@ -54,7 +54,7 @@ def samples(a: np.ndarray, b: np.ndarray) -> list[int]:
     """The slices whose attention counts: SAMPLED at most of those in which both sources, or else one, show anything."""
     shown = [[_constant(source[i]) is None for source in (a, b)] for i in range(len(a))]
     found = [i for i, both in enumerate(shown) if all(both)] or [i for i, both in enumerate(shown) if any(both)]
-    return found[:: 1 + (len(found) - 1) // SAMPLED]
+    return found[:: 1 + max(len(found) - 1, 0) // SAMPLED]
 
 
 def _attention(model: Model, a: np.ndarray, b: np.ndarray, progress: Callable[[], object]) -> list[Any] | None:

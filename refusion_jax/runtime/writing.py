@@ -57,28 +57,47 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A folder to write files to that takes the name `path`, which must be free or an empty folder, only when all went
-    well. It lies beside it meanwhile. Raises InputError with the reason where it cannot be written."""
-    target = Path(path)
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    check_free(target)
+    well; a link is followed. It lies beside it meanwhile, or in the empty folder, into which its files then move.
+    Raises InputError with the reason where it cannot be written."""
+    target = Path(os.path.realpath(path))
+    check_free(Path(path))
+    # A folder that is there is kept: it may be a mount point, or the one that somebody works in.
+    is_there = target.is_dir()
+    temporary = (target if is_there else target.parent) / f".{secrets.token_hex(8)}.tmp"
+    moved: list[Path] = []
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        check_free(target)
-        if target.is_dir():
-            target.rmdir()
-        os.rename(temporary, target)
+        check_free(Path(path))
+        if is_there:
+            for file in sorted(temporary.iterdir()):
+                moved.append(file.rename(target / file.name))
+            temporary.rmdir()
+        else:
+            os.rename(temporary, target)
     except BaseException as error:
+        with suppress(OSError):
+            for file in moved:
+                file.unlink()
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path}: {reason(error)}") from error
         raise
 
 
+def is_half_written(path: Path) -> bool:
+    """Whether a file or folder is, by its name, what a process leaves that is killed while it writes."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
 def check_free(path: Path) -> None:
-    """InputError unless nothing, or an empty folder, has this name."""
-    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        what = "is a folder with files in it" if path.is_dir() else "is a file"
+    """InputError unless nothing, or an empty folder, has this name; what is half written does not count."""
+    if path.is_dir():
+        what = "is a folder with files in it"
+        taken = any(not is_half_written(file) for file in path.iterdir())
+    else:
+        what, taken = "is a file", os.path.exists(path)
+    if taken:
         raise InputError(f"cannot write the folder {path}: it {what}; choose another name")
 
 

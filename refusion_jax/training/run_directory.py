@@ -5,6 +5,7 @@ from pathlib import Path
 
 from refusion_jax.config import Config, to_toml
 from refusion_jax.errors import InputError
+from refusion_jax.runtime.writing import is_half_written
 from refusion_jax.training.records import write_text
 from refusion_jax.training.sources import TrainingData
 
@@ -13,9 +14,10 @@ PAIRS = "pairs.json"
 
 
 def create_run(run: Path, config: Config, data: TrainingData) -> None:
-    """Makes a new run directory with config.toml and pairs.json. A folder that holds anything is an InputError."""
+    """Makes a new run directory with config.toml and pairs.json. A folder that holds anything is an InputError, unless
+    it is what a start left that failed."""
     try:
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        if run.exists() and (not run.is_dir() or holds_anything(run)):
             raise InputError(
                 f"{run} exists already; continue that run with --resume, or choose another folder with --out"
             )
@@ -26,6 +28,11 @@ def create_run(run: Path, config: Config, data: TrainingData) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write the run directory {run}: {reason}; choose another --out") from None
+
+
+def holds_anything(folder: Path) -> bool:
+    """Whether a folder holds more than a start leaves that failed before config.toml was written."""
+    return any(path.name != PAIRS and not is_half_written(path) for path in folder.iterdir())
 
 
 def write_config(run: Path, config: Config) -> None:

@@ -51,6 +51,7 @@ def from_folder(
 
     Where folders (train, val, test) or the manifest's `split` column tell, they decide instead: `test` is never trained
     on nor looked at, and if any pair is marked for validation, those are the validation (none with validation_every=0).
+    Volumes are held out whole, and none where there are fewer than n.
     levels: which values of files of more than 8 bits are black and white (`imaging.levels.parse_rules`); "auto" leaves
     it to the manifest or to each file.
 
@@ -72,7 +73,14 @@ def from_folder(
     if has_volumes(pairs):
         pictures = tempfile.TemporaryDirectory(prefix="slices-", dir=scratch_folder())
         cut = sliced(pairs, Path(pictures.name), rules, validation_every, max_pixels).require()
-        pairs, rules, remarks = cut.pairs, None, (*remarks, *cut.remarks)
+        remarks = (*remarks, *cut.remarks)
+        if validation_every and not any(p.split == "validation" for p in cut.pairs):
+            remarks += (
+                f"no volume is held out for validation: of {len(pairs)} pairs data.validation_every ="
+                f" {validation_every} takes none; lower it, or mark volumes in a manifest",
+            )
+            validation_every = 0  # slices of volumes that are trained on would be held out
+        pairs, rules = cut.pairs, None
     for pair, (height, width) in zip(pairs, check_sizes(pairs, max_pixels), strict=True):
         if min(height, width) < crop:
             raise InputError(

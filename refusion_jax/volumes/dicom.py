@@ -17,6 +17,16 @@ _ENDINGS = (".dcm", ".ima")
 _LOOKED_AT = 8  # files of a folder that tell whether it is a series
 _UNEVEN = 0.05  # of the distance of slices: what rounding of positions makes of even ones
 _DIRECTORY = "1.2.840.10008.1.3.10"  # of a DICOMDIR
+# How many numbers these elements have.
+_COUNTS = {
+    "Rows": 1,
+    "Columns": 1,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+    "RescaleSlope": 1,
+    "RescaleIntercept": 1,
+}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REQUIREMENT = "pip install 'pydicom>=3.0'"
 
@@ -140,6 +150,10 @@ def _check_header(path: Path, header: Any, first: Any) -> None:
             raise InputError(
                 f"{path}: does not say where it lies ({', '.join(missing)} missing); give a series of slices"
             )
+        for key, count in _COUNTS.items():
+            if key in header and (header[key].VM != count or not np.isfinite(np.array(header[key].value, float)).all()):
+                got = "none" if header[key].is_empty else header[key].value
+                raise InputError(f"{path}: a damaged DICOM file: expected {count} numbers as {key}, got {got}")
         kind = header.get("PhotometricInterpretation", "")
         color = int(header.get("SamplesPerPixel") or 1) == 3
         if kind != "MONOCHROME2" and not (color and header.BitsAllocated == 8):
@@ -171,7 +185,8 @@ def _in_space(folder: Path, headers: _Headers) -> tuple[_Headers, np.ndarray]:
     normal = np.cross(row, column)
     headers = sorted(headers, key=lambda one: float(normal @ np.asarray(one[1].ImagePositionPatient, float)))
     places = np.array([np.asarray(header.ImagePositionPatient, float) for _, header in headers])
-    step = normal * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
+    with _named(headers[0][0]):
+        step = normal * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
     if len(headers) > 1:
         _check_distances(folder, places @ normal)
         step = (places[-1] - places[0]) / (len(places) - 1)
@@ -210,7 +225,7 @@ def _values(headers: _Headers, shape: tuple[int, int, int]) -> np.ndarray:
     from pydicom.pixels.utils import pixel_array
 
     color = int(headers[0][1].get("SamplesPerPixel") or 1) == 3
-    kind = np.uint8 if color else np.int16 if all(_fits(header) for _, header in headers) else np.float32
+    kind = np.uint8 if color else np.int16 if all(_fits(*one) for one in headers) else np.float32
     values = np.empty((*shape, 3) if color else shape, kind, "C" if color else "F")
     padding = np.zeros(shape, bool, "F") if any("PixelPaddingValue" in header for _, header in headers) else None
     for k, (path, header) in enumerate(headers):
@@ -235,12 +250,13 @@ def _values(headers: _Headers, shape: tuple[int, int, int]) -> np.ndarray:
     return values if color else without_holes(values)
 
 
-def _fits(header: Any) -> bool:
+def _fits(path: Path, header: Any) -> bool:
     """Whether the rescaled values of a slice are whole numbers of 16 bits with a sign."""
-    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    if "ModalityLUTSequence" in header or slope != 1 or intercept != int(intercept):
-        return False
-    signed, bits = int(header.PixelRepresentation), int(header.BitsStored)
+    with _named(path):
+        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+        if "ModalityLUTSequence" in header or slope != 1 or intercept != int(intercept):
+            return False
+        signed, bits = int(header.PixelRepresentation), int(header.BitsStored)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     return -(2**15) <= low + intercept and high + intercept < 2**15
 
@@ -250,10 +266,11 @@ def _window(headers: _Headers) -> tuple[float, float] | None:
     ends = []
     for path, header in headers:
         with _named(path):
-            centers, widths = (np.atleast_1d(header.get(key) or []) for key in ("WindowCenter", "WindowWidth"))
-            if not len(centers) or not len(widths) or float(widths[0]) < 1:
+            both = [[*np.atleast_1d(header.get(key)), None][0] for key in ("WindowCenter", "WindowWidth")]
+            if any(number in (None, "") for number in both) or float(both[1]) < 1:
                 return None
-            ends.append((float(centers[0]) - float(widths[0]) / 2, float(centers[0]) + float(widths[0]) / 2))
+            center, width = map(float, both)
+            ends.append((center - width / 2, center + width / 2))
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 

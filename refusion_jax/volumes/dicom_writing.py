@@ -52,6 +52,9 @@ def write_series(folder: Path, values: np.ndarray, like: Volume, sources: Sequen
     series = {"SeriesInstanceUID": generate_uid(), "time": datetime.datetime.now()}
     names = [str(source.source[0].get("SeriesDescription", "")).strip() for source in sources]
     series["description"] = " + ".join(filter(None, ["Fused", *names]))
+    # The name of a series with another character set may have letters that the set of `like` has not.
+    sets = [source.source[0].get("SpecificCharacterSet") for source in (like, *sources)]
+    series["utf8"] = any(not name.isascii() and other != sets[0] for name, other in zip(names, sets[1:], strict=True))
     with whole_folder(folder) as temporary:
         for k, header in enumerate(headers):
             image = _image(header, values[:, :, k], k, series, like)
@@ -73,6 +76,10 @@ def _image(header: Any, values: np.ndarray, k: int, series: dict[str, Any], like
     for key in (*_CARRIED, *_OF_SLICE, *_CARRIED_OF.get(kind, ())):
         if key in header:
             image[key] = header[key]
+    if series["utf8"]:
+        for item in image.get("DeidentificationMethodCodeSequence", []):
+            item.decode()
+        image.SpecificCharacterSet = "ISO_IR 192"
     image.SOPClassUID, image.SOPInstanceUID = kind, generate_uid()
     image.file_meta = FileMetaDataset()  # the rest of it is taken from these when it is saved
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -80,7 +87,7 @@ def _image(header: Any, values: np.ndarray, k: int, series: dict[str, Any], like
     image.SeriesDescription = series["description"][:64]
     image.SeriesNumber = int(header.get("SeriesNumber") or 0) % 1_000_000 + 1000
     image.InstanceNumber = k + 1
-    image.Modality = header.Modality if kind != SECONDARY_CAPTURE else "OT"
+    image.Modality = {CT: "CT", MR: "MR"}.get(kind, "OT")
     date, time = series["time"].strftime("%Y%m%d"), series["time"].strftime("%H%M%S")
     image.SeriesDate = image.ContentDate = image.InstanceCreationDate = date
     image.SeriesTime = image.ContentTime = image.InstanceCreationTime = time

@@ -16,6 +16,7 @@ from refusion_jax import config, metrics
 from refusion_jax.cli.fuse import main as fuse_main
 from refusion_jax.cli.train import load_data, main
 from refusion_jax.data.search import find_pairs
+from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
 from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import read_image, write_image
@@ -467,6 +468,24 @@ def begun(tmp_path, data):
     found = config.resolve("meie", "paper", SMALL[1::2], **{"data.dir": str(data)})
     run_directory.create_run(tmp_path / "run", found, load_data(found))
     return tmp_path / "run"
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_start_that_failed_does_not_bar_the_next(tmp_path, data, monkeypatch, capsys, resume):
+    out = tmp_path / "run"
+
+    def stopped(*_):
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr("refusion_jax.training.run_directory.write_config", stopped)
+    monkeypatch.setattr("refusion_jax.training.loop.train", stopped)
+    arguments = ["--task", "meie", "--data", data, "--out", out, *SMALL]
+    assert "disk is full" in refused(capsys, *arguments)
+    assert [path.name for path in out.iterdir()] == ["pairs.json"]
+    (out / ".0f1e.tmp").touch()
+    assert "disk is full" in refused(capsys, *arguments, *resume)
+    (out / "notes.txt").touch()
+    assert "exists already" in refused(capsys, *arguments)
 
 
 def test_what_may_change_when_a_run_goes_on(tmp_path, begun, not_trained, data):

@@ -1,5 +1,6 @@
 """The command fuse on volumes, as a user calls it."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_two_grids_become_one(tmp_path, capsys, mif, pet, mri):
     assert coarse.shape == (20, 22, 6) and coarse.header.get_data_dtype() == np.uint8
 
 
-def test_axes_and_colour(tmp_path, mif, pet):
+def test_axes_and_colour(tmp_path, capsys, mif, pet):
     found = {}
     for axis in ("axial", "sagittal"):
         out = tmp_path / axis
@@ -77,7 +78,11 @@ def test_axes_and_colour(tmp_path, mif, pet):
         found[axis] = np.stack([stored[name].astype(int) for name in "RGB"], -1)
         assert (found[axis][..., 0] > found[axis][..., 2] + 20).any()
     assert (found["axial"] != found["sagittal"]).any()
-    fuse(*mif, pet, pet, "--pseudocolour", "hot-iron", "--gray", "--out", tmp_path / "grey.nii")
+    deep = [*mif, pet, pet, "--pseudocolour", "hot-iron", "--depth", "16", "--out", tmp_path / "grey.nii"]
+    fuse(*deep, status=2)
+    assert "--depth 16" in capsys.readouterr().err
+    assert not (tmp_path / "grey.nii").exists()
+    fuse(*deep, "--gray")
     assert nibabel.load(tmp_path / "grey.nii").header.get_data_dtype() == np.uint16
 
 
@@ -130,9 +135,12 @@ def test_windows_and_levels(tmp_path, capsys, mif, pet):
     assert capsys.readouterr().err == ""
     one, other = (nibabel.load(tmp_path / f"{name}.nii").get_fdata() for name in "fg")
     assert np.abs(one - other).max() > 0.1
+    fuse(*mif, shown, pet, "--levels", "5000,6000", "--out", tmp_path / "black.nii")
+    assert "neither source shows anything" in capsys.readouterr().err
+    assert not nibabel.load(tmp_path / "black.nii").get_fdata().any()
 
 
-def test_series_become_a_series_or_a_file(tmp_path, capsys, mif, pet):
+def test_series_become_a_series_or_a_file(tmp_path, capsys, monkeypatch, mif, pet):
     ct = write_series(tmp_path / "study" / "CT", "CT_small.dcm", (20, 16, 5), seed=3, RescaleIntercept=0)
     mr = write_series(tmp_path / "study" / "MR", shape=(24, 20, 6), spacing=(1.5, 1.5, 2), corner=(-36, -30, -10))
     out = tmp_path / "fused"
@@ -145,7 +153,16 @@ def test_series_become_a_series_or_a_file(tmp_path, capsys, mif, pet):
     assert nibabel.load(tmp_path / "fused_w.nii.gz").shape == (24, 20, 6)
     assert "files in it" in refused(capsys, *mif, ct, mr, "--out", out)
     fuse(*mif, ct, mr, "--maps", "--out", out, "--skip-existing")
+    assert "fused already" in capsys.readouterr().out
     assert "--depth 8" in refused(capsys, *mif, ct, mr, "--out", tmp_path / "other", "--depth", "8")
+    for name in ("empty", "taken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "taken" / "notes.txt").touch()
+    assert "files in it" in refused(capsys, *mif, ct, mr, "--out", tmp_path / "taken", "--skip-existing")
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)  # such as / in a container
+    fuse(*mif, ct, mr, "--out", tmp_path / "empty", "--skip-existing")
+    assert len(images(tmp_path / "empty")) == 6
+    monkeypatch.undo()
     fuse(*mif, ct, mr, "--out", tmp_path / "f.nii.gz")
     stack = np.stack([pydicom.dcmread(path).pixel_array.T for path in sorted(out.iterdir())], -1)
     np.testing.assert_allclose(nibabel.load(tmp_path / "f.nii.gz").get_fdata(), stack / 65535, atol=1e-6)

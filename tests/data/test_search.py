@@ -477,6 +477,28 @@ def test_folders_that_cannot_be_searched(tmp_path, monkeypatch):
     refused(find_pairs, tmp_path, words=("cannot list", "Permission denied"))
 
 
+def test_a_folder_below_that_cannot_be_listed_is_passed_over(tmp_path, monkeypatch):
+    touch(tmp_path, "ir/1.png", "vi/1.png", "seg/1.png", "sets/s1/ir/1.png", "sets/s1/vi/1.png", "sets/s2/1.txt")
+    closed, scandir = tmp_path / "lost+found", os.scandir
+    closed.mkdir()
+
+    def forbidden(folder):
+        if folder == closed:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    everything = discover(tmp_path).require()
+    assert [pair.name for pair in everything.pairs] == ["1"]
+    assert f"{closed}: cannot list the folder: Permission denied; passed over" in everything.remarks
+    closed = tmp_path / "sets" / "s2"
+    assert [pair.name for pair in discover(tmp_path / "sets").require().pairs] == ["1"]
+    closed = tmp_path / "sets" / "s1"
+    refused(find_pairs, tmp_path / "sets", words=("s1: cannot list", "Permission denied"))  # no pair is left
+    closed = tmp_path / "ir"  # not seg/ with vi/ instead
+    refused(find_pairs, tmp_path, words=("ir: cannot list", "Permission denied"))
+
+
 def test_all_that_is_wrong_is_collected(tmp_path):
     touch(tmp_path, "s1/ir/1.png", "s1/ir/2.png", "s1/vi/1.png", "s2/ir/1.png", "s2/vi/1.png", "s2/vi/9.png")
     touch(tmp_path, "s3/CT/1.png", "s3/PET/1.png", "s3/MRI/1.png", "s4/ir/1.png", "s4/ir/1.jpg", "s4/vi/1.png")
@@ -623,6 +645,16 @@ def test_bad_exposures_are_errors(sice):
     errors = discover(sice).errors
     assert len(errors) == 2 and "1.JPG: not an image" in errors[0] and "equally bright" in errors[1]
     assert [pair.name for pair in discover(sice).pairs] == ["10"]
+
+
+def test_two_exposures_of_one_number_are_an_error(sice, tmp_path):
+    exposure(sice / "10" / "03.png", 250)
+    one, other = sice / "10" / "03.png", "3.JPG"
+    assert discover(sice).errors == (f"{one} and {other} have the same number; keep one of them",)
+    assert len(discover(sice / "10").errors) == len(discover(sice).pairs) - 1 == 1
+    for number, suffix in ((1, "png"), (2, "png"), (3, "bmp"), (3, "png")):
+        exposure(tmp_path / "set" / "tower" / f"tower_{number}.{suffix}", 50 * number)
+    refused(find_pairs, tmp_path / "set", "meie", words=("tower_3.bmp and tower_3.png", "keep one"))
 
 
 def test_brightness_is_measured_on_reduced_pictures(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Folders of volumes as data sets: found, cut into slices, surveyed, listed, trained on and scored."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from refusion_jax.data.pairs import Pair
 from refusion_jax.data.search import discover, find_pairs
 from refusion_jax.data.slices import has_volumes, sliced
 from refusion_jax.errors import InputError
-from refusion_jax.imaging.files import image_size, read_image
+from refusion_jax.imaging.files import image_size, read_image, write_image
 from refusion_jax.imaging.levels import RUN, Rule
 from refusion_jax.training.sources import from_folder
 
@@ -78,6 +79,30 @@ def test_no_slice_of_a_volume_that_is_trained_on_is_held_out(folder):
     assert kept.is_dir()
     del found
     assert not kept.exists()
+
+
+def test_of_fewer_heads_than_every_nth_none_is_held_out_and_a_note_says_so(folder, tmp_path, capsys):
+    listed = tmp_path / "heads.csv"
+    assert data([str(folder), "--validation-every", "5", "--manifest", str(listed)]) == 0
+    assert "(4 train)" in capsys.readouterr().out
+    for source in (folder, listed):
+        found = from_folder(source, "mif", crop=16)
+        assert len(found.train) == 24 and not len(found.validation)
+        assert any("no volume is held out" in line and "of 4 pairs" in line for line in found.remarks)
+    assert evaluate(["--data", str(folder), "--split", "validation", "--baselines"]) == 2
+    assert "no such pairs" in capsys.readouterr().err
+    none = from_folder(folder, "mif", crop=16, validation_every=0)
+    assert len(none.train) == 24 and not any("held out" in line for line in none.remarks)
+
+
+def test_a_held_out_picture_beside_volumes(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "heads")
+    for side in ("PET", "MRI"):
+        for i in range(2):
+            image = np.random.default_rng(i).integers(0, 255, (24, 24), np.uint8)
+            write_image(tmp_path / "slices" / side / f"{i}.png", image)
+    found = from_folder(tmp_path, "mif", crop=16, validation_every=5)
+    assert found.validation.names == ["slices/0"] and len(found.train) == 24 + 1
 
 
 def test_a_survey_and_its_manifest(folder, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_the_hash_tells_content_not_place(data, tmp_path):
     image[0, 0] ^= 1
     write_image(moved / "infrared" / "a.png", image)
     assert describe_data(moved, None, find_pairs(moved)).sha256 != first
+
+
+def test_names_that_are_no_utf8(data, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    for side in ("infrared", "visible"):
+        (data / side / "b.png").rename(data / side / f"{name}.png")
+    folder = fused_folder(data, 0.5, name)
+    summary = run("--data", data, "--fused", folder, "--metrics", "EN", out=tmp_path / "o")
+    assert list(summary["methods"]) == [name] and summary["data"]["fused"] == {name: str(folder)}
+    assert "caf\\udce9" in (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
+    assert [row["image"] for row in rows_of(tmp_path / "o")] == ["a", "c", "caf\\udce9"]
 
 
 def test_workers_change_nothing(data, fused, tmp_path):

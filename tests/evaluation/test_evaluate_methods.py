@@ -1,5 +1,6 @@
 """What evaluate.py scores: the names of methods, and which file is whose fused image."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_finding_fused_images(tmp_path):
     # The exact name goes before any suffix.
     touch(tmp_path, "5.png", "5_w.png")
     assert found("5") == {"5": "5.png"}
+    # However accents are encoded.
+    composed, apart = (unicodedata.normalize(form, "Schädel") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"{composed}.png", f"{apart}_2.png")
+    assert found(f"x/{apart}", f"x/{composed}_2") == {
+        f"x/{apart}": f"{composed}.png",
+        f"x/{composed}_2": f"{apart}_2.png",
+    }
     # A bare last part will do where it means one pair.
     assert found("ivif/14", "mfif/5") == {"ivif/14": "14.PNG", "mfif/5": "5.png"}
 

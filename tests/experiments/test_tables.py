@@ -1,7 +1,9 @@
 """The experiments around their trainings, which stand-in processes play: plan, resume, failures, tables, bad input."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -13,10 +15,13 @@ from scripts import fails, picture
 
 from refusion_jax import config
 from refusion_jax.cli import experiments
+from refusion_jax.data import manifest
+from refusion_jax.errors import InputError
 from refusion_jax.evaluation.paper_tables import load_table
 from refusion_jax.experiments import duration, folder, plan, results, runs
 from refusion_jax.experiments.plan import BUDGETS, EXPERIMENTS, FULL, lengths, settings_of
 from refusion_jax.imaging.files import write_image
+from refusion_jax.imaging.levels import Rule
 
 METRICS = ("EN", "SD", "SF", "AG", "SCD", "SSIM")
 
@@ -267,6 +272,56 @@ def test_the_folder_of_another_experiment_is_refused(play, data, tmp_path, capsy
     ):
         said = fails(experiments.main, capsys, *other, "--data", data, "--out", out)
         assert word in said and "another --out" in said
+
+
+def test_a_start_that_failed_does_not_bar_the_next(play, data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "t"
+    call = ("table5", "--data", data, "--out", out, "--budget", "smoke", "--rows", "I")
+
+    def full(*_):
+        raise InputError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "write_bytes", full)
+        assert play(*call) == (2, [])
+    assert [path.name for path in out.iterdir()] == ["pairs.csv"]
+    (out / ".0f1e.tmp").touch()
+    before = (out / "pairs.csv").read_bytes()
+    capsys.readouterr()
+    assert "holds no experiment" in fails(experiments.main, capsys, *call, "--task", "mif")
+    assert play(*call)[0] == 0 and (out / "pairs.csv").read_bytes() == before
+
+
+def test_the_hash_covers_the_levels_of_a_manifest(play, data, tmp_path, capsys):
+    out, listed = tmp_path / "t", tmp_path / "list.csv"
+    call = ("table5", "--data", listed, "--task", "ivif", "--out", out, "--budget", "smoke", "--rows", "I")
+    pairs = folder.discover(data, "ivif").pairs
+    for top in (100, 200):
+        rules = Rule("fixed", 0, top), Rule("fixed", 0, 255)
+        listed.unlink(missing_ok=True)
+        manifest.write(listed, [folder.replace(pair, levels=rules) for pair in pairs], data, "ivif", {})
+        if top == 100:
+            assert play(*call)[0] == 0
+            about = json.loads((out / "experiment.json").read_text())
+            assert f"# sha256: {about['data_sha256']}" in (out / "pairs.csv").read_text()
+            capsys.readouterr()
+    assert "data_sha256" in fails(experiments.main, capsys, *call)
+
+
+def test_the_hash_of_pairs_without_levels_is_of_these_four(data, tmp_path):
+    """As ever: an experiment that was begun goes on."""
+    setup = folder.open_folder(tmp_path / "t", "table5", data, "ivif", "smoke", BUDGETS["smoke"], begin=False)
+    pairs, _ = folder.divided(folder.discover(data, "ivif").pairs, data)
+    rows = [(pair.name, pair.split or "", *map(manifest.file_hash, (pair.a, pair.b))) for pair in pairs]
+    assert setup.data_sha256 == manifest.list_hash("ivif", rows)
+
+
+def test_names_that_are_no_utf8_are_refused_in_one_line(data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    for side in ("ir", "vi"):
+        (tmp_path / "data" / side / "03.png").rename(tmp_path / "data" / side / os.fsdecode(b"caf\xe9.png"))
+    said = fails(experiments.main, capsys, "table5", "--data", tmp_path / "data", "--out", tmp_path / "t")
+    assert "not UTF-8; rename the file" in said and not (tmp_path / "t").exists()
 
 
 def test_table_7_counts_ours_beside_the_papers(capsys):

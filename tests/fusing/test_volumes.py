@@ -70,6 +70,14 @@ def test_one_attention_of_slices_that_show_something_and_air_once():
     assert len(steps) == len(chosen) + 100
 
 
+@pytest.mark.parametrize("rule", ["sources", "minmax", "clip"])
+def test_two_volumes_that_show_nothing(rule):
+    a, out = np.zeros((3, 8, 8), np.uint16), np.ones((3, 8, 8), np.uint16)
+    assert samples(a, a) == []
+    fuse_slices(Halves(), a, a, out, rule)
+    assert not out.any()
+
+
 def test_colour_and_depth():
     a, b = two()
     color = np.stack([a // 257, a // 257 // 2, a * 0], -1).astype(np.uint8)

@@ -42,3 +42,33 @@ def test_a_folder_comes_into_an_empty_one_and_into_no_other(tmp_path):
     with pytest.raises(KeyError), whole_folder(tmp_path / "other"):
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["series"]
+
+
+@pytest.mark.parametrize("name", [".", "link", "series"])
+def test_an_empty_folder_that_is_there_is_kept(tmp_path, monkeypatch, name):
+    """As a mount point, the current folder and what a link leads to must be."""
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / ".0f1e.tmp").mkdir()  # of a run that was killed
+    (tmp_path / "link").symlink_to("series")
+    monkeypatch.chdir(series if name == "." else tmp_path)
+    before = series.stat().st_ino
+    with pytest.raises(KeyError), whole_folder(name) as folder:
+        (folder / "1.dcm").touch()
+        raise KeyError
+    assert [path.name for path in series.iterdir()] == [".0f1e.tmp"]
+    with whole_folder(name) as folder:
+        (folder / "1.dcm").write_bytes(b"whole")
+        (folder / "2.dcm").touch()
+        assert not list(series.glob("*.dcm"))
+    assert sorted(path.name for path in series.iterdir()) == [".0f1e.tmp", "1.dcm", "2.dcm"]
+    assert series.stat().st_ino == before and (tmp_path / "link").is_symlink()
+
+
+def test_a_folder_comes_where_a_link_leads(tmp_path):
+    (tmp_path / "link").symlink_to("series")
+    with whole_folder(tmp_path / "link") as folder:
+        (folder / "1.dcm").touch()
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "series" / "1.dcm").exists()
+    with pytest.raises(InputError, match="is a file"), whole_folder(tmp_path / "series" / "1.dcm"):
+        pass

@@ -87,6 +87,53 @@ def test_what_else_is_no_volume(tmp_path):
         read(folder_of(tmp_path / "plan", "rtplan.dcm"))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("RescaleSlope", None),
+        ("RescaleIntercept", None),
+        ("PixelRepresentation", None),
+        ("PixelRepresentation", "missing"),
+        ("BitsStored", "missing"),
+        ("Columns", None),
+        ("ImagePositionPatient", [0, 1]),
+        ("ImagePositionPatient", ["", "", ""]),
+        ("ImagePositionPatient", [0, 0, "nan"]),
+        ("ImageOrientationPatient", [1, 0, 0]),
+        ("PixelSpacing", 2),
+        ("SpacingBetweenSlices", [2, 2]),
+    ],
+)
+def test_damaged_headers_are_named_in_one_line(tmp_path, element, value):
+    folder = write_series(tmp_path / "mr", shape=(8, 8, 1))
+    (path,) = folder.iterdir()
+    image = pydicom.dcmread(path)
+    setattr(image, element, None if value == "missing" else value)
+    if value == "missing":
+        delattr(image, element)
+    image.save_as(path)
+    with pytest.raises(InputError, match=f"{path}: a damaged DICOM file: .") as error:
+        read(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "expected"),
+    [
+        (["40", "400"], ["", ""], None),
+        (["", "40"], ["80", "400"], None),
+        (None, "80", None),
+        ("40", None, None),
+        (["40", "400"], ["80", "800"], (0, 80)),
+        ("0", "80", (-40, 40)),
+    ],
+)
+def test_the_first_window_counts_and_an_empty_one_is_none(tmp_path, center, width, expected):
+    folder = write_series(tmp_path / "mr", shape=(8, 8, 2), WindowCenter=center, WindowWidth=width)
+    assert read(folder).window == expected
+
+
 def test_rescaling_padding_and_compression(tmp_path):
     own = dict(template="CT_small.dcm", shape=(16, 12, 3), RescaleSlope="0.5", RescaleIntercept="-100")
     half = read(write_series(tmp_path / "half", **own, PixelPaddingValue=-2000))
@@ -151,6 +198,30 @@ def test_a_written_series_belongs_to_its_study_and_to_nobody_else(tmp_path):
         np.testing.assert_allclose(like.grid.affine[:3] @ (3, 2, 1, 1), corner, atol=1e-4)
         again = read(tmp_path / name)
         assert (again.values == values).all() and np.allclose(again.grid.affine, like.grid.affine)
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "expected"),
+    [
+        ("ISO_IR 192", "脳 PET", "ISO_IR 192"),
+        ("ISO_IR 192", "PET", "ISO_IR 100"),
+        ("ISO_IR 100", "Schädel PET", "ISO_IR 100"),
+    ],
+)
+def test_the_names_of_both_series_are_readable(tmp_path, charset, name, expected):
+    method = pydicom.Dataset()
+    method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = "1", "DCM", "geschwärzt"
+    own = {"SpecificCharacterSet": "ISO_IR 100", "SeriesDescription": "Größe", "PatientName": "Müller^Jörg"}
+    own |= {"DeidentificationMethodCodeSequence": [method], "Modality": ""}
+    b = read(write_series(tmp_path / "b", shape=(8, 8, 2), **own))
+    a = read(write_series(tmp_path / "a", shape=(8, 8, 2), SpecificCharacterSet=charset, SeriesDescription=name))
+    dicom_writing.write_series(tmp_path / "out", np.zeros((8, 8, 2), np.uint16), b, (a, b))
+    for path in (tmp_path / "out").iterdir():
+        image = pydicom.dcmread(path)
+        assert image.SpecificCharacterSet == expected and image.Modality == "MR"
+        assert image.SeriesDescription == f"Fused + {name} + Größe"
+        assert image.PatientName == "Müller^Jörg"
+        assert image.DeidentificationMethodCodeSequence[0].CodeMeaning == "geschwärzt"
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy, of the Debian package dicom3tools")
