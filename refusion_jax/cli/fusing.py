@@ -286,7 +286,8 @@ class Fusion:
             return None, None
         from refusion_jax.imaging.colormaps import apply_colormap
 
-        w, v = (weights[..., 0] for weights in self.model.maps(*images))
+        with tiles_bar(images[0].shape[:2], "w and v") as progress:
+            w, v = (weights[..., 0] for weights in self.model.maps(*images, progress=progress))
         for path, weights in zip(job.maps, (w, v), strict=False):
             write_image(path, apply_colormap(weights, "diverging"))
         return w, v
@@ -444,11 +445,12 @@ def in_one_depth(images: Sequence[np.ndarray], least: int = 8) -> list[np.ndarra
 
 
 @contextmanager
-def tiles_bar(size: tuple[int, int]) -> Iterator[Callable[[int, int], None]]:
+def tiles_bar(size: tuple[int, int], made: str = "") -> Iterator[Callable[[int, int], None]]:
     """A progress bar over the tiles of a picture that takes long, as the function to call; removed at the end."""
     from tqdm import tqdm
 
-    with tqdm(disable=size[0] * size[1] < LARGE, desc=f"{size[1]}x{size[0]}", unit="tile", leave=False, delay=1) as bar:
+    name = f"{size[1]}x{size[0]} {made}".strip()
+    with tqdm(disable=size[0] * size[1] < LARGE, desc=name, unit="tile", leave=False, delay=1) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -190,12 +190,14 @@ class Model:
     def _for_streams(self) -> stream.Network:
         return stream.Network(self._sources, functools.partial(self._run_f, progress=None))
 
-    def maps(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given."""
+    def maps(self, a: np.ndarray, b: np.ndarray, progress: Callable | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """P's weights for a pair: w and v, (H,W,2) float32, of source a and source b in the order given. Images and
+        progress as for `fuse`."""
         if self.params.p is None:
             raise InputError("this checkpoint has no loss proposal network, so there are no w and v maps to show")
         first, second, swapped = self._sources(a, b)
-        w, v = self._functions["propose"](self._p, first, second, room=self._room(first.size, P_PIXEL_BYTES))
+        room = self._room(first.size, P_PIXEL_BYTES)
+        w, v = self._functions["propose"](self._p, first, second, room=room, progress=progress)
         if swapped:
             w, v = w[..., ::-1], v[..., ::-1]
         return w, v

@@ -38,7 +38,10 @@ def maps_of(module, loss, shape=(30, 23)):
     params = networks.init_params((*modules, module), jax.random.key(2), channels).p
     a, b = RNG.random((2, *shape)).astype(np.float32)
     whole = propose_weights(params, nets, (a[None, :, :, None], b[None, :, :, None]), loss)
-    return make_propose(module, nets, loss)(params, a, b), [np.asarray(x)[0] for x in whole]
+    seen = []
+    found = make_propose(module, nets, loss)(params, a, b, progress=lambda *x: seen.append(x))
+    assert not seen or seen[-1][0] == seen[-1][1] == len(seen)
+    return found, [np.asarray(x)[0] for x in whole]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_a_p_of_one_s_own_sees_the_whole_image():
 
 def test_the_limit_on_memory_counts():
     seen = []
-    functions = {"propose": lambda p, a, b, room: seen.append(room) or (np.zeros((*a.shape, 2)),) * 2}
+    functions = {"propose": lambda p, a, b, room, progress: seen.append(room) or (np.zeros((*a.shape, 2)),) * 2}
     for limit in (2**20, 2**32):
         model = Model(tiny()[1], settings=networks.ModelSettings(**SIZE), max_memory=limit)
         model._functions.update(functions)
