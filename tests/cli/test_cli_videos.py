@@ -67,6 +67,8 @@ def test_start_end_offset_and_rate(run, model, tmp_path):
     assert 8 <= len(sound_packets(tmp_path / "part.mp4")) <= 25
     fuse(*run, "--fps", "20", "--out", tmp_path / "fast.mp4")
     assert read_video(tmp_path / "fast.mp4")[1] == [50 * i for i in range(20)]
+    fuse(*run, "--fps", str(10000 / 1001), "--out", tmp_path / "digits.mp4")  # a division's digits
+    assert read_video(tmp_path / "digits.mp4")[1] == pytest.approx([100.1 * i for i in range(10)], abs=1)
     late = [*run, "--offset", "0.4", "--gray", "--codec", "ffv1", "--range", "clip", "--out", tmp_path / "late.mkv"]
     fuse(*late)
     frames = exact_pictures(tmp_path / "late.mkv")
