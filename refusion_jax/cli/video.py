@@ -204,7 +204,10 @@ def fuse_videos(arguments, task: str | None, load_model: Callable[[Any, str | No
     model = load_model(arguments, task)
     pair.levels = _levels(pair, model.task)
     with StopRequest(None) as stop:
-        return _fuse(pair, model, out, codec, stop)
+        try:
+            return _fuse(pair, model, out, codec, stop)
+        except KeyboardInterrupt:  # before the first frame, or Ctrl-C twice: there is no result
+            return _stopped(stop)
 
 
 def _levels(pair: VideoPair, task: str | None) -> list[Levels]:

@@ -12,6 +12,7 @@ from fuse_command import fuse, refused
 from scripts import picture, start_process
 from video_files import exact_pictures, read_video, sound_packets, write_video
 
+from refusion_jax.cli import video as video_command
 from refusion_jax.imaging.alignment import Transform, write_transform
 from refusion_jax.imaging.files import write_image
 
@@ -189,6 +190,19 @@ def test_results_in_a_folder_and_what_is_there_already(run, tmp_path, capsys):
     before = (tmp_path / "vis.mp4").stat().st_mtime_ns
     fuse(*run, "--out", tmp_path, "--skip-existing")
     assert (tmp_path / "vis.mp4").stat().st_mtime_ns == before and "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_before_its_first_frame_leaves_nothing(run, tmp_path, capsys, monkeypatch, number):
+    begin = video_command.written
+
+    def stopped(*arguments):
+        signal.raise_signal(number)
+        return begin(*arguments)
+
+    monkeypatch.setattr(video_command, "written", stopped)
+    fuse(*run, "--out", tmp_path / "out" / "v.mp4", status=128 + number)
+    assert capsys.readouterr().err == f"stopped by {number.name}\n" and not any((tmp_path / "out").iterdir())
 
 
 def test_a_killed_run_leaves_a_playable_file_or_none(repo, weights, tmp_path):
