@@ -188,7 +188,7 @@ def test_bad_input_is_one_line(run, videos, weights, tmp_path, capsys, monkeypat
 def test_results_in_a_folder_and_what_is_there_already(run, tmp_path, capsys):
     fuse(*run, "--out", tmp_path, "--metadata-from", "none", "--end", "0.2")
     before = (tmp_path / "vis.mp4").stat().st_mtime_ns
-    fuse(*run, "--out", tmp_path, "--skip-existing")
+    fuse(*run, "--out", tmp_path, "--skip-existing", "--range", "run")
     assert (tmp_path / "vis.mp4").stat().st_mtime_ns == before and "skipped" in capsys.readouterr().out
 
 
