@@ -212,7 +212,7 @@ def _scored(arguments, folder: Path) -> int:
 
 def evaluate_video(arguments) -> int:
     """Scores fused videos or folders of frames, prints and writes; returns 0."""
-    from refusion_jax.evaluation.videos import dis_flow, evaluate_videos, open_moving, video_metrics
+    from refusion_jax.evaluation.videos import dis_flow, evaluate_videos, open_moving, order_remarks, video_metrics
 
     given = [(kind, *split_name(word)) for kind, word in arguments.methods or ()]
     if not given or any(kind != "DIR" for kind, _, _ in given) or arguments.baselines or arguments.split:
@@ -230,6 +230,8 @@ def evaluate_video(arguments) -> int:
         (Method(name, folder=str(path)), open_moving([path], max_pixels=limit)[0])
         for name, (_, _, path) in zip(names, given, strict=True)
     ]
+    for remark in order_remarks(sources, [one for _, one in fused], arguments.start, arguments.offset):
+        print(printable(f"note: {remark}"), file=sys.stderr)
     out = output_folder(arguments)
     with progress_bar(fused[0][1].count, "frame") as bar:
         evaluation = evaluate_videos(

@@ -221,10 +221,6 @@ def check_options(arguments) -> None:
         raise InputError("--group says how many frames of --stack are one picture; add --stack")
     if arguments.stack and (arguments.transform or arguments.save_transform):
         raise InputError("--transform and --save-transform are for pairs, --stack can only be aligned anew (--align)")
-    if arguments.range == RUN and arguments.skip_existing:
-        raise InputError(
-            "--range run finds one range for all pictures of a run, so none can be left out; leave out --skip-existing"
-        )
     if arguments.stack and arguments.maps:
         raise InputError("--maps shows how P weighs the two pictures of a pair; leave it out with --stack")
 
@@ -325,6 +321,10 @@ def run(arguments) -> int:
     sources = named(arguments, task)
     if are_volumes(sources, arguments):
         return fuse_volumes(arguments, sources, lambda: load_model(arguments, task))
+    if arguments.range == RUN and arguments.skip_existing:
+        raise InputError(
+            "--range run finds one range for all pictures of a run, so none can be left out; leave out --skip-existing"
+        )
     jobs = planned(arguments, sources)
     transform = saved_transform(arguments)
     waiting = jobs_waiting(jobs, arguments.skip_existing)

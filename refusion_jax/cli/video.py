@@ -29,13 +29,14 @@ from refusion_jax.video.writing import CODECS, FORMATS, Plan, VideoWriter, choos
 
 _OPTIONS = ("start", "end", "offset", "fps", "codec", "crf")
 _WITHOUT = ("--maps", "--report", "--format", "--save-transform", "--grid", "--axis", "--pseudocolour")
+_PARTS = 1_000_000  # of a frame a second, as files hold rates; 24000/1001 is found in its digits, too
 _BY_THE_MUXER = ("major_brand", "minor_version", "compatible_brands", "encoder")  # written anew
 
 
 def rate(text: str) -> Fraction:
-    """Frames a second, above 0: 25, 29.97, 30000/1001."""
+    """Frames a second, above 0, as the nearest fraction that a file can hold: 25, 29.97, 30000/1001."""
     try:
-        value = Fraction(text)
+        value = Fraction(text).limit_denominator(_PARTS)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"expected frames a second such as 25 or 30000/1001, got {text!r}") from None
     if not 0 < value <= 1000:
@@ -203,7 +204,10 @@ def fuse_videos(arguments, task: str | None, load_model: Callable[[Any, str | No
     model = load_model(arguments, task)
     pair.levels = _levels(pair, model.task)
     with StopRequest(None) as stop:
-        return _fuse(pair, model, out, codec, stop)
+        try:
+            return _fuse(pair, model, out, codec, stop)
+        except KeyboardInterrupt:  # before the first frame, or Ctrl-C twice: there is no result
+            return _stopped(stop)
 
 
 def _levels(pair: VideoPair, task: str | None) -> list[Levels]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refusion_jax.data.datasets import fold
+from refusion_jax.data.folders import same_stem
 from refusion_jax.data.pairs import Pair, darker_first, natural_key
 from refusion_jax.data.reading import Rules, rules_of_run
 from refusion_jax.errors import InputError
@@ -20,6 +22,7 @@ from refusion_jax.imaging.color import to_luma
 from refusion_jax.imaging.files import MAX_PIXELS, READABLE_EXTENSIONS, read_luma
 from refusion_jax.imaging.levels import AUTO, RUN, WHOLE, Levels, Rule, scaled
 from refusion_jax.imaging.pixels import to_depth
+from refusion_jax.imaging.raw import without_raw_doubles
 from refusion_jax.metrics import Metric, Motion, Step, biswe, ms2r, protocol_metrics, step
 from refusion_jax.metrics.temporal import Flow
 from refusion_jax.tasks import STACK_TASKS
@@ -113,8 +116,80 @@ def _frame_files(path: Path) -> list[Path]:
         raise InputError(
             f"{path}: expected a video or a folder of frames; it {'is none' if path.exists() else 'is missing'}"
         )
-    files = [file for file in path.iterdir() if file.suffix.lower() in READABLE_EXTENSIONS]
-    return sorted(files, key=lambda file: natural_key(file.name.casefold()))
+    visible = [file for file in path.iterdir() if not file.name.startswith(".") and file.is_file()]
+    names = without_raw_doubles([file.name for file in visible if file.suffix.lower() in READABLE_EXTENSIONS])
+    return [path / name for name in sorted(names, key=lambda name: natural_key(name.casefold()))]
+
+
+def order_remarks(
+    sources: Sequence[Moving], fused: Sequence[Moving], start: Fraction | None = None, offset: Fraction | None = None
+) -> list[str]:
+    """What to know of folders of frames, which belong together by their places: that they hold different numbers of
+    them, and that `start` or `offset` (as of `evaluate_videos`; None: not given) brings different names together.
+
+    Raises InputError for a folder beside a video, where a name that another folder has is missing in between, and
+    where equal names lie at different places though neither `start` nor `offset` is given.
+    """
+    a, b = sources
+    every = [*sources, *fused]
+    folders = [one for one in every if one.path.is_dir()]
+    if not folders:
+        return []
+    if len(folders) < len(every):
+        video = next(one for one in every if one not in folders)
+        raise InputError(
+            f"expected videos alone or folders of frames alone, got {video.path} and the folder {folders[0].path}"
+        )
+    remarks = []
+    if len({one.count for one in folders}) > 1:
+        listed = ", ".join(f"{one.count} in {one.path}" for one in folders)
+        remarks.append(f"frames belong together by their places, but not all folders hold as many: {listed}")
+    for one, option, given in ((a, "--offset", offset), *((one, "--start", start) for one in fused)):
+        first = _first_in_both(one, b)
+        if first is None or first[1] - first[0] == (given or 0):
+            continue
+        names = [_files(folder)[place] for folder, place in zip((one, b), first, strict=True)]
+        text = f"{names[0]} is frame {first[0] + 1} of its folder, but {names[1]} is frame {first[1] + 1}"
+        if given is None:
+            raise InputError(
+                f"{text}; give {option}={first[1] - first[0]} to score equal names together, or {option}=0 if the "
+                "places are right"
+            )
+        remarks.append(f"{text}; {option} brings different names together")
+    return remarks
+
+
+def _first_in_both(one: Moving, other: Moving) -> tuple[int, int] | None:
+    """The places in two folders, from 0, of the first name that both have; None where there is none. InputError where
+    they differ between that name and the last that both have."""
+    first, second = _by_name(one), _by_name(other)
+    common = [place for place, name in enumerate(first) if name in second]
+    if not common:
+        return None
+    names, others = list(first), list(second)
+    begin = others.index(names[common[0]])
+    for name, name_there in zip(names[common[0] : common[-1] + 1], others[begin:], strict=False):
+        if name != name_there:
+            lacking, file = (one, second[name_there]) if name in second else (other, first[name])
+            raise InputError(
+                f"expected the same frames in each folder, but {lacking.path} has none of the name of {file}; add it,"
+                " or take it out of each"
+            )
+    return common[0], begin
+
+
+def _files(folder: Moving) -> list[Path]:
+    return [frame.decoded for frame in folder.frames()]
+
+
+def _by_name(folder: Moving) -> dict[str, Path]:
+    """Names as they are compared, in order, and their frames. InputError for two of one name."""
+    found: dict[str, Path] = {}
+    for file in _files(folder):
+        earlier = found.setdefault(fold(file.stem), file)
+        if earlier != file:
+            raise InputError(same_stem(earlier, file))
+    return found
 
 
 def video_metrics(names: Sequence[str] | None, protocol: str) -> list[Metric]:

@@ -171,7 +171,8 @@ class Model:
         the frames so far, of which the last 50 or so count, so that what is still does not flicker; it follows a change
         of the scene within seconds. "minmax" and "clip": each picture on its own. held: what `look_at` found, in place
         of a range: one for all frames.
-        Raises InputError as `fuse`; what the iterable raises comes behind the last picture.
+        Raises InputError as `fuse`; what the iterable raises comes behind the last picture. Closed early, it waits for
+        the pair that is being drawn, 5 seconds at most.
         """
         return stream.fuse_stream(self._for_streams(), pairs, range, gray, held)
 

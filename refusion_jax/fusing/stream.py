@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,7 @@ from refusion_jax.imaging.color import finished_picture
 from refusion_jax.imaging.ranges import SAMPLED, LinearStep, Span, Spans, joined, span_of, to_range
 
 REMEMBERED = 50  # frames that a running mean goes back, about
+_PATIENCE = 5  # seconds that the pair under way is waited for when no more are wanted
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -146,6 +149,35 @@ def fuse_stream(
         yield finished_picture(luma, prepared.pictures, gray)
 
 
+class _Reader:
+    """A thread that makes one call again and again, each time that it is asked. Unlike those of a ThreadPoolExecutor it
+    does not keep the process alive: a camera may never give the next frame."""
+
+    def __init__(self, call: Callable[[], Any]):
+        self._call = call
+        self._asked: SimpleQueue[Future | None] = SimpleQueue()
+        Thread(target=self._work, daemon=True).start()
+
+    def begin(self) -> Future:
+        """Asks for one more call; what it will give."""
+        future: Future = Future()
+        self._asked.put(future)
+        return future
+
+    def end(self) -> None:
+        """Ends the thread, after the call under way."""
+        self._asked.put(None)
+
+    def _work(self) -> None:
+        while (future := self._asked.get()) is not None:
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self._call())
+            except BaseException as error:
+                future.set_exception(error)
+
+
 def _ahead(
     prepare: Callable[[], _Prepared | None], output: Callable[[_Prepared], np.ndarray]
 ) -> Iterator[tuple[_Prepared, Future]]:
@@ -154,11 +186,11 @@ def _ahead(
     A result is given as soon as it is there, also where the next pair takes long to come. What `prepare` raises is
     raised behind the last result.
     """
-    readers, networks = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    reader, networks = _Reader(prepare), ThreadPoolExecutor(1)
     waiting: deque[tuple[_Prepared, Future]] = deque()
     failure = None
+    ready: Future | None = reader.begin()
     try:
-        ready: Future | None = readers.submit(prepare)
         while ready is not None or waiting:
             if ready is not None and len(waiting) < 2:
                 wait([ready, *(future for _, future in waiting)], return_when=FIRST_COMPLETED)
@@ -168,14 +200,16 @@ def _ahead(
                     ready = None
                     if prepared is not None:
                         waiting.append((prepared, networks.submit(output, prepared)))
-                        ready = readers.submit(prepare)
+                        ready = reader.begin()
                     continue
             yield waiting.popleft()
         if failure is not None:
             raise failure
     finally:
-        readers.shutdown(wait=False, cancel_futures=True)  # a camera may never give the next frame
+        reader.end()
         networks.shutdown(cancel_futures=True)
+        if ready is not None and not ready.cancel():
+            wait([ready], _PATIENCE)  # a thread within C++ at the interpreter's end would abort the process
 
 
 def look_at(network: Network, pairs: Callable[[], Iterable[Pair]], seen: Callable[[], None]) -> Held:

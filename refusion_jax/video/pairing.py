@@ -36,10 +36,12 @@ def paired(a: Followed, b: Followed, every: Fraction | None = None) -> Iterator[
             yield TimedPair(frame.time, nearest, frame)
         return
     coming = iter(b.frames)
-    for first in coming:
-        grid = (Frame(first.time + number * every, None) for number in count())
-        for at, *both in together(grid, [a, b._replace(frames=chain([first], coming))]):
-            yield TimedPair(at.time, *both)
+    first = next(coming, None)
+    if first is None:
+        return
+    grid = (Frame(first.time + number * every, None) for number in count())
+    for at, *both in together(grid, [a, b._replace(frames=chain([first], coming))]):
+        yield TimedPair(at.time, *both)
 
 
 def together(leader: Iterable[Frame], others: Sequence[Followed]) -> Iterator[tuple[Frame, ...]]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from refusion_jax.video.pixels import bits_of, values_of
 _CUT_SHORT = 1  # seconds that a file may end before what it declares
 _TRIES = 50  # reads in a row that may fail before the rest of a file is given up
 _FLAT = 4  # counts: a frame that spans no more, such as a black one at the start, says nothing of the others' levels
-_EARLIER = 2  # seconds before the wanted time that a seek aims at: some files seek too far
+_EARLIER = 2  # seconds before the wanted time that a seek aims at first: some files seek too far
 
 
 class Frame:
@@ -87,7 +88,7 @@ class Video:
                     f"{self.path}: {width}x{height} is {width * height} pixels, over the limit of {max_pixels};"
                     " scale the video down, or raise the limit (--max-pixels)"
                 )
-            first = next(_decoded(container, stream, Fraction(0), Damage()), None)
+            first = next(_decoded(container, stream, Damage()), None)
             if first is None:
                 raise InputError(f"{self.path}: no frame of it can be decoded; it is damaged or cut short")
             turned = round(first.decoded.rotation / 90) % 2
@@ -104,13 +105,25 @@ class Video:
         """Its frames in the order in which they are shown, from `start` seconds on; what cannot be decoded is left out
         and counted in `damage`."""
         damage = damage or Damage()
-        with opened(self.path) as container:
-            stream = _video_stream(container, self.path)
-            stream.thread_type = "SLICE"  # with threads by frame FFmpeg now and then keeps a damaged one to itself
-            for frame in _decoded(container, stream, start, damage):
-                if frame.time >= start:
-                    yield frame
-        damage.ended = True
+        earlier = _EARLIER
+        while True:
+            with opened(self.path) as container:
+                stream = _video_stream(container, self.path)
+                stream.thread_type = "SLICE"  # with threads by frame FFmpeg now and then keeps a damaged one to itself
+                sought = start > earlier and _can_seek(container)
+                if sought:
+                    _seek(container, stream, start - earlier + file_start(container))
+                damage.count, damage.now = 0, start
+                coming = _decoded(container, stream, damage, sought)
+                first = next(coming, None)
+                if sought and (first is None or first.time > start):
+                    earlier *= 2  # the key frame lies before the place sought, as it may in MPEG-TS
+                    continue
+                for frame in chain([first] if first else [], coming):
+                    if frame.time >= start:
+                        yield frame
+            damage.ended = True
+            return
 
 
 @contextmanager
@@ -153,24 +166,47 @@ def _duration(container: Any, stream: Any) -> Fraction | None:
     return Fraction(container.duration, 1_000_000) if container.duration else None
 
 
-def _decoded(container: Any, stream: Any, start: Fraction, damage: Damage) -> Iterator[Frame]:
-    """Frames from about `start` on, with rising times."""
-    begin = file_start(container)
+class _Stamps:
+    """The time stamps of a stream's frames as they come from the decoder, seconds since the file's start.
+
+    These are their pts, or their dts where more pts than dts failed to rise, as FFmpeg's players have it: where a file
+    holds no pts (AVI), FFmpeg makes some up, which are wrong with B-frames.
+    """
+
+    def __init__(self, container: Any):
+        self._begin = file_start(container)
+        self._faults = [int(container.format.name == "avi"), 0]
+        self._before: list[int | None] = [None, None]
+
+    def of(self, frame: Any) -> Fraction | None:
+        """That of the next frame, None where it has none."""
+        for kind, stamp in enumerate((frame.pts, frame.dts)):
+            if stamp is not None:
+                before = self._before[kind]
+                self._faults[kind] += before is not None and stamp <= before
+                self._before[kind] = stamp
+        by_dts = self._faults[0] > self._faults[1] and self._before[1] is not None
+        stamp = frame.dts if by_dts or frame.pts is None else frame.pts
+        return None if stamp is None else stamp * frame.time_base - self._begin
+
+
+def _decoded(container: Any, stream: Any, damage: Damage, sought: bool = False) -> Iterator[Frame]:
+    """Frames with rising times: from the file's start on, or from the first key frame on behind the place sought."""
+    stamps = _Stamps(container)
     period = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-    if start > _EARLIER:
-        _seek(container, stream, start - _EARLIER + begin)
     last: Fraction | None = None
-    damage.now = start
-    for packet in _packets(container, stream, damage):
+    for packet in dropwhile(lambda packet: sought and not packet.is_keyframe, _packets(container, stream, damage)):
         try:
             frames = packet.decode()
         except require_av().FFmpegError:
             damage.add()
             continue
         for frame in frames:
-            stamp = frame.pts if frame.pts is not None else frame.dts
-            guessed = (last + period) if last is not None else start
-            time = stamp * frame.time_base - begin if stamp is not None else guessed
+            time = stamps.of(frame)
+            if time is None:
+                if sought and last is None:
+                    continue  # nothing says where in the file this is
+                time = Fraction(0) if last is None else last + period
             if frame.is_corrupt or last is not None and time <= last:
                 damage.add()
                 continue
@@ -191,6 +227,13 @@ def _packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
             failed += 1
             if failed == 1:
                 damage.add()
+
+
+def _can_seek(container: Any) -> bool:
+    """Whether frames behind a seek have the times that they have from the file's start on: those of bare streams and
+    of MPEG-PS are counted or guessed."""
+    bare = require_av().format.Flags.no_timestamps.value
+    return not container.format.flags & bare and container.format.name != "mpeg"
 
 
 def _seek(container: Any, stream: Any, time: Fraction) -> None:

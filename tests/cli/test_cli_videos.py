@@ -12,6 +12,7 @@ from fuse_command import fuse, refused
 from scripts import picture, start_process
 from video_files import exact_pictures, read_video, sound_packets, write_video
 
+from refusion_jax.cli import video as video_command
 from refusion_jax.imaging.alignment import Transform, write_transform
 from refusion_jax.imaging.files import write_image
 
@@ -67,6 +68,8 @@ def test_start_end_offset_and_rate(run, model, tmp_path):
     assert 8 <= len(sound_packets(tmp_path / "part.mp4")) <= 25
     fuse(*run, "--fps", "20", "--out", tmp_path / "fast.mp4")
     assert read_video(tmp_path / "fast.mp4")[1] == [50 * i for i in range(20)]
+    fuse(*run, "--fps", str(10000 / 1001), "--out", tmp_path / "digits.mp4")  # a division's digits
+    assert read_video(tmp_path / "digits.mp4")[1] == pytest.approx([100.1 * i for i in range(10)], abs=1)
     late = [*run, "--offset", "0.4", "--gray", "--codec", "ffv1", "--range", "clip", "--out", tmp_path / "late.mkv"]
     fuse(*late)
     frames = exact_pictures(tmp_path / "late.mkv")
@@ -185,8 +188,21 @@ def test_bad_input_is_one_line(run, videos, weights, tmp_path, capsys, monkeypat
 def test_results_in_a_folder_and_what_is_there_already(run, tmp_path, capsys):
     fuse(*run, "--out", tmp_path, "--metadata-from", "none", "--end", "0.2")
     before = (tmp_path / "vis.mp4").stat().st_mtime_ns
-    fuse(*run, "--out", tmp_path, "--skip-existing")
+    fuse(*run, "--out", tmp_path, "--skip-existing", "--range", "run")
     assert (tmp_path / "vis.mp4").stat().st_mtime_ns == before and "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_before_its_first_frame_leaves_nothing(run, tmp_path, capsys, monkeypatch, number):
+    begin = video_command.written
+
+    def stopped(*arguments):
+        signal.raise_signal(number)
+        return begin(*arguments)
+
+    monkeypatch.setattr(video_command, "written", stopped)
+    fuse(*run, "--out", tmp_path / "out" / "v.mp4", status=128 + number)
+    assert capsys.readouterr().err == f"stopped by {number.name}\n" and not any((tmp_path / "out").iterdir())
 
 
 def test_a_killed_run_leaves_a_playable_file_or_none(repo, weights, tmp_path):

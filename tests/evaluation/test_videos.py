@@ -63,6 +63,9 @@ def test_folders_of_frames_score_as_the_video_of_them(sequence, videos, tmp_path
     for name, frames in pictures.items():
         for number, frame in enumerate(frames):
             write_image(tmp_path / name / f"f{number + 7}.png", frame)  # f7 to f12: natural order
+    for name in ("._f7.png", "f7.dng"):  # what macOS writes, and the raw file of a frame
+        (tmp_path / "even" / name).write_bytes(b"none")
+    (tmp_path / "even" / "f0.png").mkdir()
     names = ["BiSWE", "MS2R", "SSIM"]
     run(
         "--pair",
@@ -78,6 +81,39 @@ def test_folders_of_frames_score_as_the_video_of_them(sequence, videos, tmp_path
     run("--pair", videos["a"], videos["b"], "--fused", videos["even"], "--metrics", *names, "--out", tmp_path / "y")
     assert scores(tmp_path / "x")["even"] == pytest.approx(scores(tmp_path / "y")["even"])
     assert list(scores(tmp_path / "x")["even"]) == names
+
+
+def test_frames_of_other_names_are_not_scored_together_in_silence(sequence, tmp_path, capsys):
+    _, pictures = sequence
+    for name in ("a", "b", "even"):
+        for number, frame in enumerate(pictures[name]):
+            write_image(tmp_path / name / f"{number}.png", frame)
+    command = ["--pair", tmp_path / "a", tmp_path / "b", "--metrics", "SSIM", "--out", tmp_path / "out", "--fused"]
+    fused = tmp_path / "even"
+
+    def score(*arguments):
+        run(*command, *arguments)
+        return scores(tmp_path / "out").popitem()[1]["SSIM"], capsys.readouterr().err
+
+    expected, note = score(fused)
+    assert not note
+    (fused / "5.png").rename(tmp_path / "5.png")
+    assert "6 in" in score(fused)[1] and "5 in" in score(fused)[1]  # a shorter one, such as by --end
+    (fused / "0.png").unlink()
+    error = fails(main, capsys, *command, fused)
+    assert "1.png is frame 1" in error and "--start=1" in error and "--start=0" in error
+    named, note = score(fused, "--start", "1")
+    assert named == pytest.approx(expected, abs=0.02) and "frame 1" not in note
+    placed, note = score(fused, "--start", "0")
+    assert placed < named - 0.05 and "1.png is frame 1" in note
+    (tmp_path / "5.png").rename(fused / "5.png")
+    (fused / "3.png").unlink()
+    error = fails(main, capsys, *command, fused, "--start", "1")
+    assert f"{fused} has none of the name of {tmp_path / 'b' / '3.png'}" in error
+    (tmp_path / "a" / "4.png").unlink()
+    assert f"{tmp_path / 'a'} has none" in fails(main, capsys, *command, fused)
+    write_image(tmp_path / "a" / "5.bmp", pictures["a"][5])
+    assert "5.bmp" in fails(main, capsys, *command, fused)
 
 
 def test_a_part_is_scored_against_its_own_time(sequence, videos, tmp_path):
@@ -103,6 +139,7 @@ def test_bad_input_is_one_line(sequence, videos, tmp_path, capsys):
         ([*pair, "--fused", videos["even"], "--start", "9"], "--start"),
         ([*pair, "--fused", videos["even"], "--metrics", "Tempo"], "Tempo"),
         (["--pair", videos["a"], tmp_path, "--fused", videos["even"]], "two videos"),
+        ([*pair, "--fused", tmp_path], "folders of frames alone"),
         (["--data", tmp_path, "--fused", tmp_path, "--offset", "1"], "--offset"),
     ):
         assert expected in fails(main, capsys, *words, "--out", tmp_path / "out")

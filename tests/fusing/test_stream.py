@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from scripts import picture, tiny_info, tiny_trees
+from scripts import picture, start_process, tiny_info, tiny_trees
 
 from refusion_jax.errors import InputError
 from refusion_jax.fusing import model as inference
@@ -129,6 +129,50 @@ def test_a_result_does_not_wait_for_the_next_pair_of_a_slow_camera():
     next(stream)  # comes although the camera has given one pair alone
     go_on.set()
     assert len(list(stream)) == 1
+
+
+def test_a_stream_that_is_closed_waits_for_the_pair_that_is_read():
+    def slow():
+        yield from sequence(3)
+        asked.set()
+        time.sleep(0.5)
+        ended.append(True)
+
+    ended, asked = [], threading.Event()
+    stream = fuse_stream(BRIGHTER, slow())
+    assert len([next(stream) for _ in range(3)]) == 3 and asked.wait(30)
+    stream.close()
+    assert ended
+
+
+BLOCKED = """
+import threading
+import numpy as np
+from refusion_jax.fusing.stream import Network, fuse_stream
+
+asked, never = threading.Event(), threading.Event()
+
+def camera():
+    yield np.zeros((8, 8), np.uint8), np.ones((8, 8), np.uint8)
+    asked.set()
+    never.wait()
+
+network = Network(lambda a, b: (a / 255, b / 255, False), lambda first, second, held=None, seen=None: second)
+stream = fuse_stream(network, camera(), "clip")
+next(stream)
+asked.wait()
+stream.close()
+print("closed", flush=True)
+"""
+
+
+def test_a_camera_that_gives_nothing_more_does_not_keep_the_process_alive(repo):
+    process = start_process(repo, "-c", BLOCKED)
+    try:
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out, error) == (0, "closed\n", "")
 
 
 def test_an_error_comes_behind_the_last_result():

@@ -52,6 +52,20 @@ def test_frames_a_second_of_one_s_own():
     assert all(abs(b - time) <= 0.02 and abs(a - time) <= 0.05 for time, a, b in found)
 
 
+@pytest.mark.parametrize("every", [None, Fraction(1, 10)])
+def test_nothing_is_read_behind_the_end_of_the_shorter(every):
+    drawn = []
+
+    def long():
+        for frame in shown(10, 1000):
+            drawn.append(frame)
+            yield frame
+
+    short = Followed(shown(10, 10), Fraction(0), Fraction(1, 10))
+    found = list(paired(short, Followed(long(), Fraction(0), Fraction(1, 10)), every))
+    assert len(found) == 10 and len(drawn) <= 12
+
+
 def test_a_gap_is_bridged_by_the_nearer_side():
     a = [frame for frame in shown(10, 20) if not 0.5 < frame.time < 1]
     found = times(a, shown(10, 20))

@@ -39,6 +39,48 @@ def test_frames_come_in_order_with_the_times_of_a_variable_rate(tmp_path):
     assert [round(frame.time * 1000) for frame in later] == [300, 333, 900]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("v.ts", "libx264"),
+        ("v.ts", "mpeg4"),
+        ("v.mpg", "mpeg2video"),
+        ("v.h264", "libx264"),
+        ("v.hevc", "libx265"),
+        ("v.mkv", "libx264"),
+        ("v.avi", "libx264"),
+    ],
+)
+def test_a_later_start_gives_the_same_frames_however_far_the_key_frames_lie_apart(tmp_path, name, codec):
+    options = {"x265-params": "log-level=none:keyint=100"} if codec == "libx265" else {"g": "100", "bf": "2", "b": "9M"}
+    if codec.startswith("mpeg"):
+        options["sc_threshold"] = "1000000000"  # no further key frames
+    pictures = [np.full((64, 64, 3), 30 + 2 * i, np.uint8) for i in range(110)]
+    more = {"form": "yuv420p", "matrix": 6, "limits": LIMITED} | options
+    path = write_video(tmp_path / name, pictures, rate=25, codec=codec, **more)
+    whole = [(frame.time, frame.values.pixels) for frame in frames(path)]
+    assert len(whole) == 110 and np.all(np.diff([pixels.mean() for _, pixels in whole]) > 0)
+    for start in (Fraction(1, 2), Fraction("3.1"), whole[-1][0]):
+        damage = Damage()
+        read = [(frame.time, frame.values.pixels) for frame in frames(path, start=start, damage=damage)]
+        expected = [one for one in whole if one[0] >= start]
+        assert [time for time, _ in read] == [time for time, _ in expected] and not damage.count
+        assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(read, expected, strict=True))
+
+
+@pytest.mark.parametrize("reordered", ["0", "2"])
+def test_an_avi_file_tells_the_place_of_each_frame(tmp_path, reordered):
+    pictures = [np.full((*SIZE, 3), 30 + 2 * i, np.uint8) for i in range(60)]
+    more = {"form": "yuv420p", "matrix": 6, "limits": LIMITED, "bf": reordered}
+    path = write_video(tmp_path / "v.avi", pictures, codec="libx264", **more)
+    damage = Damage()
+    read = frames(path, damage=damage)
+    # The encoder's delay is written as that of the video, and of sound beside it.
+    assert [frame.time for frame in read] == [Fraction(int(reordered) + i, 10) for i in range(60)]
+    assert damage.note(Video(path, LIMIT)) is None
+    assert np.all(np.diff([frame.values.pixels.mean() for frame in read]) > 0)
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_a_rotated_video_is_read_as_other_readers_show_it(tmp_path, rotation):
     path = write_video(tmp_path / "v.mp4", [blocks()], codec="libx264", form="yuv420p", rotation=rotation, crf="0")
