@@ -49,8 +49,8 @@ def _half(progress: Callable, number: int, done: int, total: int) -> None:
     progress(number * total + done, 2 * total)
 
 
-def _batch(*lumas: np.ndarray) -> tuple[jax.Array, ...]:
-    return tuple(jnp.asarray(x)[None, :, :, None] for x in lumas)
+def _batch(a: np.ndarray, b: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    return jnp.asarray(a)[None, :, :, None], jnp.asarray(b)[None, :, :, None]
 
 
 def _maps(weights: tuple[jax.Array, jax.Array]) -> tuple[np.ndarray, np.ndarray]:

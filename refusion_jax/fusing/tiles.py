@@ -88,13 +88,12 @@ class Passes(NamedTuple):
     def channels(self, params, images: Sequence[np.ndarray]) -> list[list[int]]:
         """Channels of each stream that each step takes, and of the result. Nothing is compiled."""
         pixels = self.shape[0] * self.shape[1]
-        mask, *streams = (
-            jax.ShapeDtypeStruct((pixels, count), np.float32) for count in (1, *map(_channels_of, images))
-        )
+        mask, *given = (jax.ShapeDtypeStruct((pixels, count), np.float32) for count in (1, *map(_channels_of, images)))
+        streams: Any = tuple(given)
         sums, found = None, []
         for step in self.steps:
             found.append([x.shape[-1] for x in streams])
-            streams, sums = step.eval_shape(params, tuple(streams), mask, sums)
+            streams, sums = step.eval_shape(params, streams, mask, sums)
         return [*found, [streams.shape[-1]]]
 
 
