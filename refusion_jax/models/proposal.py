@@ -68,14 +68,17 @@ class WeightProposal(nn.Module):
             parts = (a, self.project_in_a, self.encoder_a), (b, self.project_in_b, self.encoder_b)
             x = jnp.concatenate([encoded(*part) for part in parts], -1)
         grid = grid_like(x)
-        x = from_frame(self.decoder(to_frame(x), grid), grid)
-        return self.head(jnp.split(x, 2) if self.symmetric else (x,))
+        logits = self.project_out(from_frame(self.decoder(to_frame(x), grid), grid))
+        return self.joined(jnp.split(logits, 2) if self.symmetric else (logits,))
 
-    def head(self, streams, grid=None):
-        """The last convolutions: one stream, or both orders -> the logits."""
-        logits = [self.project_out_1(self.prelu(self.project_out_0(x, grid)), grid) for x in streams]
-        one = logits[0].astype(wide(logits[0]))
-        return one + logits[1][..., ::-1] if self.symmetric else one
+    def project_out(self, x, grid=None):
+        """The last convolutions, of one stream."""
+        return self.project_out_1(self.prelu(self.project_out_0(x, grid)), grid)
+
+    def joined(self, logits):
+        """The logits of one stream, or of both orders -> those of the result."""
+        total = logits[0] + logits[1][..., ::-1] if self.symmetric else logits[0]
+        return total.astype(wide(total))
 
     def layer_list(self) -> LayerList:
         """The same as models/layer_list.py has it."""
@@ -85,7 +88,7 @@ class WeightProposal(nn.Module):
         return LayerList(
             stems=(self.project_in_a, others[0]),
             attention=(*map(EachStream, encoders), BothSources(self.symmetric), *map(EachStream, decoder)),
-            head=self.head,
+            head=lambda streams, grid=None: self.joined([self.project_out(x, grid) for x in streams]),
             reach=4,  # as F
         )
 
