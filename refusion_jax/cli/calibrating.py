@@ -1,9 +1,9 @@
 """fuse --calibrate: one transform from all pairs of a rig, with a picture to check it by."""
 
-import os
 from pathlib import Path
 
 from refusion_jax.cli.common import level_rules, printable
+from refusion_jax.cli.jobs import overwritten
 from refusion_jax.data.reading import PairReader
 from refusion_jax.data.search import discover
 from refusion_jax.errors import InputError
@@ -14,8 +14,6 @@ from refusion_jax.imaging.overlays import alignment_check
 
 _PAIRS = 12  # more take longer and add little
 _SHOWN = 4
-
-
 _OPTIONS = {"calibrate", "save_transform", "align", "task", "levels", "max_pixels"}
 
 
@@ -37,8 +35,7 @@ def calibrate_rig(arguments, task: str | None) -> int:
     pairs = discover(arguments.calibrate, task or "ivif").require().pairs
     path = Path(arguments.save_transform)
     check = path.with_suffix(".jpg")
-    sources = {os.path.realpath(source) for pair in pairs for source in (pair.a, pair.b)}
-    if os.path.realpath(check) in sources:
+    if overwritten(check, (source for pair in pairs for source in (pair.a, pair.b))):
         raise InputError(f"the picture to check {path} by, {check}, would overwrite a source; choose another name")
     kept = pairs[:: -(-len(pairs) // _PAIRS)]
     reader = PairReader(task or "ivif", level_rules(arguments), arguments.max_pixels).over(kept)

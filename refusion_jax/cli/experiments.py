@@ -61,7 +61,7 @@ def run_table(name: str, arguments) -> int:
     from refusion_jax.experiments import duration, results, runs
 
     setup, planned = open_table(name, arguments)
-    found = {run: result for run in planned if (result := runs.read_result(setup, run)) is not None}
+    found = {run: result for run in planned if (result := runs.read_result(runs.result_path(setup, run))) is not None}
     todo = [run for run in planned if run not in found]
     print_plan(setup, arguments, planned, todo, duration.pace(setup.budget, found.items()))
     if arguments.plan:

@@ -179,11 +179,17 @@ def _result_paths(names: Sequence[str], out: Path, extension: str | None) -> lis
 
 def check_extra(path: Path, jobs: Iterable[Job], option: str) -> None:
     """InputError when a file of another option would take the place of a source or of a result."""
+    other = overwritten(path, (file for job in jobs for file in (*job.sources, *job.results)))
+    if other is not None:
+        raise InputError(f"{option} {path} would overwrite {other}; choose another name")
+
+
+def overwritten(path: Path, files: Iterable[Path]) -> Path | None:
+    """The first of these files that writing to `path` would replace; None where there is none."""
     real, identity = os.path.realpath(path), _identity(path)
-    for job in jobs:
-        for other in (*job.sources, *job.results):
-            if os.path.realpath(other) == real or identity and _identity(other) == identity:
-                raise InputError(f"{option} {path} would overwrite {other}; choose another name")
+    return next(
+        (file for file in files if os.path.realpath(file) == real or identity and _identity(file) == identity), None
+    )
 
 
 def jobs_waiting(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:

@@ -1,6 +1,5 @@
 """What the figures show: pairs fused by checkpoints or elsewhere, the weights of P, the runs of a Table 6."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from refusion_jax.evaluation.methods import find_fused
 from refusion_jax.experiments import figures
 from refusion_jax.experiments.folder import divided
 from refusion_jax.experiments.plan import ALPHAS, FULL
+from refusion_jax.experiments.runs import read_result
 from refusion_jax.fusing.model import Model, load
 from refusion_jax.imaging.files import read_image
 from refusion_jax.tasks import nearest
@@ -94,8 +94,7 @@ def sweep_models(table6: Path, name: str) -> Iterator[tuple[str, Model]]:
     done = 0
     for value in ALPHAS:
         run = f"{FULL if value == '1' else f'{name}-{value}'}-seed0"
-        result = table6 / "results" / f"{run}.json"
-        if result.exists() and "metrics" in json.loads(result.read_text(encoding="utf-8")):
+        if "metrics" in (read_result(table6 / "results" / f"{run}.json") or {}):
             done += 1
             yield value, load(table6 / "runs" / run)
     if not done:

@@ -87,16 +87,14 @@ def result_path(setup: Setup, run: Run) -> Path:
     return setup.out / "results" / f"{run.name}.json"
 
 
-def read_result(setup: Setup, run: Run) -> dict[str, Any] | None:
-    """The result of a training, None where it is not done."""
+def read_result(path: Path) -> dict[str, Any] | None:
+    """The result of a training by its file, None where it is not done."""
     try:
-        return json.loads(result_path(setup, run).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{result_path(setup, run)} cannot be read: {error}; delete it to run this one again"
-        ) from None
+        raise InputError(f"{path} cannot be read: {error}; delete it to run this one again") from None
 
 
 class Runner:
