@@ -51,8 +51,10 @@ def by_capture(frames: Sequence[Path]) -> list[list[Path]]:
 def read_capture(path: Path) -> Capture:
     """The time and exposure that a file's EXIF tells. Aperture and sensitivity count as 1 where it has none."""
     entries: dict[int, object] = {}
-    if path.suffix.lower() in (".heic", ".heif"):
-        register_heif(path)
+    head = b""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(12)
+    register_heif(path, head)
     with suppress(Exception), Image.open(path) as image:  # whatever is wrong with the file: it does not tell
         exif = image.getexif()
         entries = {**exif, **exif.get_ifd(IFD.Exif)}

@@ -24,6 +24,7 @@ from refusion_jax.imaging.raw import RAW_EXTENSIONS, RawSource
 from refusion_jax.runtime.writing import reason
 
 TIFF_PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG2000_START = 1 << 16  # bytes in which its pixels begin, unless a large profile stands before them
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _GREY_MODES = frozenset({"L", "1", "LA", "La"})
 _GREY_16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
@@ -120,6 +121,15 @@ class PillowSource:
             return 0
         return int(tile[0][3][1])
 
+    def _jpeg2000_bits(self) -> int:
+        """Bits of a JPEG 2000's first component, by the marker SIZ before its pixels; 0 where it is not found."""
+        at = self.file.tell()
+        self.file.seek(0)
+        start = self.file.read(_JPEG2000_START)
+        self.file.seek(at)
+        siz = start.find(b"\xff\x4f\xff\x51")
+        return (start[siz + 42] & 0x7F) + 1 if 0 <= siz < len(start) - 42 else 0
+
     def _with_declared(self, pixels: np.ndarray) -> Values:
         """Pixels of 16 bits of a PNG with the number of bits that its chunk sBIT tells, where they are not scaled."""
         bits = _significant_bits(self.file) if self.image.format == "PNG" else None
@@ -176,6 +186,8 @@ class PillowSource:
             remarks.append("palette converted to RGB")
         if image.mode == "RGB" and self._largest_value() > 255:
             remarks.append("16 bits read as 8: PPM in colour is read with 8 bits; PNG and TIFF keep 16")
+        if image.format == "JPEG2000" and image.mode in ("RGB", "RGBA") and (bits := self._jpeg2000_bits()) > 8:
+            remarks.append(f"{bits} bits read as 8: JPEG 2000 in colour is read with 8 bits; PNG and TIFF keep 16")
         if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
             remarks.append(f"{image.info['bit_depth']} bits read as 8: HEIC is read with 8 bits; PNG and TIFF keep 16")
         with suppress(Exception):  # a damaged second frame is not ours to read
@@ -263,8 +275,7 @@ def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
             return source
     if path.suffix.lower() in RAW_EXTENSIONS and head[:3] != b"\xff\xd8\xff" or head[4:12] == b"ftypcrx ":
         return RawSource(path, file)
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        register_heif(path)
+    register_heif(path, head)
     if page is not None and head[:3] == b"\xff\xd8\xff":
         require_two_pictures(path)
         file.seek(0)
@@ -275,8 +286,10 @@ def _read_header(path: Path, file: BinaryIO, page: int | None = None) -> Source:
     return PillowSource(path, file, head, Image.open(file))
 
 
-def register_heif(path: Path) -> None:
-    """Lets Pillow read this HEIC file; InputError where the library is missing."""
+def register_heif(path: Path, head: bytes) -> None:
+    """Lets Pillow read this file if its first 12 bytes are HEIC's; InputError where the library is missing."""
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+        return
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

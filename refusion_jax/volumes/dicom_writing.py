@@ -144,9 +144,11 @@ def _references(like: Volume, k: int, sources: Sequence[Volume]) -> Any:
         last = len(source.source) - 1
         low, high = np.floor(places.min() + 0.01), np.ceil(places.max() - 0.01)
         for place in range(max(int(low), 0), min(int(high), last) + 1):
+            header = source.source[place]
+            if not header.get("SOPInstanceUID"):  # required, but damaged files without it are seen: no way to name it
+                continue
             item = Dataset()
-            item.ReferencedSOPClassUID = source.source[place].SOPClassUID
-            item.ReferencedSOPInstanceUID = source.source[place].SOPInstanceUID
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
             item.PurposeOfReferenceCodeSequence = DicomSequence([_purpose()])
             found.append(item)
     return DicomSequence(found)

@@ -76,6 +76,19 @@ def test_damaged_raw_files(tmp_path):
     refused(read_picture, tmp_path / "a.nef", "LibRaw cannot read: Input/output error")
 
 
+def test_jpeg_2000_of_more_bits_in_colour(tmp_path):
+    codecs = pytest.importorskip("imagecodecs")
+    if not (features.check("jpg_2000") and codecs.JPEG2K.available):
+        pytest.skip("without JPEG 2000")
+    deep = np.dstack([X * 200, Y * 300, X + Y]).astype(np.uint16)
+    for suffix, code, bits in (("jp2", "jp2", 16), ("j2k", "j2k", 12)):
+        (tmp_path / f"a.{suffix}").write_bytes(codecs.jpeg2k_encode(deep // 16, codecformat=code, bitspersample=bits))
+        read = read_picture(tmp_path / f"a.{suffix}")
+        assert read.pixels.dtype == np.uint8 and any(f"{bits} bits read as 8: JPEG 2000" in n for n in read.notes)
+    (tmp_path / "b.jp2").write_bytes(codecs.jpeg2k_encode((deep // 256).astype(np.uint8), codecformat="jp2"))
+    assert not read_picture(tmp_path / "b.jp2").notes
+
+
 def test_heic_of_more_bits_and_its_exif(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     exif = Image.Exif()
@@ -84,15 +97,16 @@ def test_heic_of_more_bits_and_its_exif(tmp_path):
     file = heif.from_bytes("RGB;16", (64, 64), deep)
     file.info["exif"] = exif.tobytes()
     file.save(str(tmp_path / "a.heic"))
+    (tmp_path / "a.heic").rename(tmp_path / "a.jpg")  # some phones and messengers do; content decides
     # In a process of its own, in which no picture was read before.
     code = "import sys; from pathlib import Path; from refusion_jax.data.captures import read_capture as r; "
     done = subprocess.run(
-        [sys.executable, "-c", code + "print(r(Path(sys.argv[1])).seconds)", tmp_path / "a.heic"],
+        [sys.executable, "-c", code + "print(r(Path(sys.argv[1])).seconds)", tmp_path / "a.jpg"],
         capture_output=True,
         text=True,
     )
     assert done.stdout.strip() == "0.01", done.stderr
-    assert any("bits read as 8: HEIC" in note for note in read_picture(tmp_path / "a.heic").notes)
+    assert any("bits read as 8: HEIC" in note for note in read_picture(tmp_path / "a.jpg").notes)
 
 
 @pytest.mark.parametrize(("suffix", "needs"), [("avif", "avif"), ("jp2", "jpg_2000"), ("heic", "")])

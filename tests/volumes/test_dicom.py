@@ -200,6 +200,14 @@ def test_a_written_series_belongs_to_its_study_and_to_nobody_else(tmp_path):
         assert (again.values == values).all() and np.allclose(again.grid.affine, like.grid.affine)
 
 
+def test_a_source_without_a_uid_is_written_from_but_not_named(tmp_path):
+    like = read(write_series(tmp_path / "in", shape=(8, 8, 2)))
+    del like.source[1].SOPInstanceUID
+    dicom_writing.write_series(tmp_path / "out", np.zeros((8, 8, 2), np.uint16), like, (like,))
+    named = [pydicom.dcmread(path).SourceImageSequence for path in sorted((tmp_path / "out").iterdir())]
+    assert [len(images) for images in named] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("charset", "name", "expected"),
     [
