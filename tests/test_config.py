@@ -59,7 +59,9 @@ def test_tuned_has_a_schedule_of_its_own_and_changes_what_the_losses_see(task):
     assert (
         tuned.train.total - tuned.train.all_meta_steps >= 10_000 and tuned.train.warmup_steps and tuned.train.lr_cosine
     )
-    assert tuned.model.symmetric and tuned.loss.sobel_form == "components" and "models.ruled" in tuned.model.proposal
+    assert (
+        tuned.loss.sobel_scale == 1 and tuned.loss.sobel_form == "components" and "models.ruled" in tuned.model.proposal
+    )
 
 
 def test_a_preset_may_differ_by_task(tmp_path, monkeypatch):

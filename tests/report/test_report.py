@@ -278,7 +278,7 @@ def test_where_a_setting_was_made(tmp_path, task, preset):
     assert {"defaults", "command line"} < set(found.values())
     assert {key for key, *_ in settings.changed()} <= set(expected) and len(settings.changed()) > len(changed)
     if preset == "tuned":
-        assert settings.origins["loss.sobel_scale"] == "tuned-meie.toml"
+        assert settings.origins["loss.w_floor"] == "tuned-meie.toml"
 
 
 def test_a_run_that_was_killed(tmp_path, capsys):
